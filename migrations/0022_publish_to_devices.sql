@@ -3,12 +3,23 @@
 
 ALTER TABLE device_state ADD COLUMN desired_at timestamptz;
 
+-- Sluice reads no time that is infinite or after the year 9999. Such a row expires.
+UPDATE device_commands SET created_at = least(greatest(created_at, to_timestamp(0)), to_timestamp(253402300799)),
+    expires_at = CASE WHEN expires_at IS NOT NULL THEN least(greatest(expires_at, to_timestamp(0)), to_timestamp(253402300799)) END,
+    published_at = CASE WHEN isfinite(published_at) THEN least(published_at, now()) END,
+    acked_at = CASE WHEN isfinite(acked_at) THEN least(acked_at, now()) END
+WHERE greatest(created_at, expires_at, published_at, acked_at) >= to_timestamp(253402300800)
+    OR least(created_at, expires_at, published_at, acked_at) = '-infinity';
+
 -- The position orders commands of one transaction, which share created_at.
 ALTER TABLE device_commands
     ADD COLUMN position bigint GENERATED ALWAYS AS IDENTITY,
     ADD COLUMN attempts integer NOT NULL DEFAULT 0,
     ADD COLUMN batch_id uuid,
     ADD COLUMN finished_at timestamptz,
+    ADD CONSTRAINT device_commands_times CHECK (
+        greatest(created_at, expires_at, published_at, acked_at, finished_at) < to_timestamp(253402300800)
+        AND least(created_at, expires_at, published_at, acked_at, finished_at) > '-infinity'),
     DROP CONSTRAINT device_commands_status_check,
     ADD CONSTRAINT device_commands_status_check CHECK (status IN (
         'PENDING', 'PUBLISHED', 'IN_PROGRESS', 'ACKNOWLEDGED', 'REJECTED', 'FAILED', 'EXPIRED', 'CANCELLED'));
@@ -17,6 +28,8 @@ DROP INDEX device_commands_open;
 CREATE INDEX device_commands_open ON device_commands (tenant_id, device_id, created_at, position)
     WHERE status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS');
 CREATE INDEX device_commands_pending ON device_commands (created_at, position) WHERE status = 'PENDING';
+CREATE INDEX device_commands_unanswered ON device_commands ((coalesce(published_at, created_at)), position)
+    WHERE status = 'PUBLISHED';
 CREATE INDEX device_commands_batch ON device_commands (batch_id) WHERE batch_id IS NOT NULL;
 
 CREATE TABLE device_pushes (
@@ -28,9 +41,17 @@ CREATE TABLE device_pushes (
     expires_at        timestamptz,
     dirty_since       timestamptz DEFAULT now(),
     published_at      timestamptz,
-    PRIMARY KEY (tenant_id, device_id, kind)
+    PRIMARY KEY (tenant_id, device_id, kind),
+    CONSTRAINT device_pushes_times CHECK (greatest(dirty_since, published_at) < to_timestamp(253402300800)
+        AND least(dirty_since, published_at) > '-infinity')
 ) WITH (fillfactor = 70);
 CREATE INDEX device_pushes_dirty ON device_pushes (dirty_since) WHERE dirty_since IS NOT NULL;
+
+-- The documents that were desired before there was a publisher.
+UPDATE device_state SET desired_version = coalesce(desired_version, 1), desired_at = now() WHERE desired IS NOT NULL;
+INSERT INTO device_pushes (tenant_id, device_id, kind, payload)
+SELECT tenant_id, device_id, 'desired', jsonb_build_object('version', desired_version, 'desired', desired, 'ts', desired_at)
+FROM device_state JOIN devices USING (tenant_id, device_id) WHERE desired IS NOT NULL;
 
 -- Sluice retains the marker at the broker. A broker without it has lost what it retained.
 CREATE TABLE outbox_marker (

@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::delivery::FRESH;
 use self::marker::BrokerView;
 use self::turn::{NextTurn, OutboxTurn};
 use crate::broker::exchange::Exchange;
@@ -109,7 +110,9 @@ impl OutboxPublisher {
         let mut session = OutboxSession::open(&self.database).await?;
         let mut view = BrokerView::default();
         let state = self.exchange.state();
+        let mut is_successor = false;
         while !session.claim().await? {
+            is_successor = true;
             // The clock is read after the state, so that the time is not before the connection.
             let seen = state.borrow().clone();
             view.note(&seen, session.now().await?);
@@ -120,6 +123,10 @@ impl OutboxPublisher {
         // Once: a connection to Postgres that breaks again and again would fill the log.
         if !std::mem::replace(&mut self.is_announced, true) {
             tracing::info!("this replica publishes the commands and documents");
+        }
+        if is_successor {
+            // The publisher before may have queued messages; by then they are out or dropped.
+            sleep(FRESH).await;
         }
         let mut turn = OutboxTurn::new(&self.config, self.exchange.clone(), &self.metrics, view);
         let mut signal = None;

@@ -1,5 +1,8 @@
 //! Commands: published in the order of each device, recorded after the broker's acceptance.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::delivery::{FRESH, publish_in_order};
@@ -15,10 +18,20 @@ use crate::telemetry::downlink::DownlinkMetrics;
 /// Acceptances that one statement records.
 const CHUNK: usize = 200;
 
+/// The broker's limit of a packet; found before the message is sent.
+const TOO_LARGE: u8 = 0x95;
+const OVER_LIMIT: &str = "the message is larger than the Maximum Packet Size of the broker";
+
+/// Devices that get nothing more in this turn, and then pause: the broker refused a command with
+/// the code, or another transaction has locked one.
+type HeldDevices = HashMap<(String, String), Option<u8>>;
+
 /// The state of the lane.
 pub(super) struct CommandLane {
     limits: CommandLimits,
     place: QueuePlace,
+    /// The same for the commands without an acknowledgement.
+    again_from: QueuePlace,
     refusals: LaneRefusals<(String, String)>,
     /// Since when commands that may be published wait for the broker.
     waiting_since: Option<Instant>,
@@ -44,6 +57,7 @@ impl CommandLane {
         Self {
             limits,
             place: QueuePlace::default(),
+            again_from: QueuePlace::default(),
             refusals: LaneRefusals::new(Instant::now()),
             waiting_since: None,
             waiting: 0,
@@ -74,16 +88,19 @@ impl CommandLane {
     }
 
     /// Publishes commands again that have no acknowledgement, to devices that were seen since.
+    /// The second value is how long Postgres looked for them.
     pub(super) async fn publish_unanswered(
         &mut self,
         session: &mut OutboxSession,
         exchange: &Exchange,
         metrics: &DownlinkMetrics,
-    ) -> Result<LaneReport, Outage> {
+    ) -> Result<(LaneReport, Duration), Outage> {
         let skipped = self.skipped();
         let read_at = Instant::now();
-        let due = session.unanswered_commands(&self.limits, &skipped).await?;
-        self.publish(session, exchange, metrics, &due, read_at).await
+        let again = &mut self.again_from;
+        let due = session.unanswered_commands(&self.limits, &skipped, again).await?;
+        let took = read_at.elapsed();
+        Ok((self.publish(session, exchange, metrics, &due, read_at).await?, took))
     }
 
     /// Notes that the broker is away while commands may be waiting.
@@ -120,36 +137,50 @@ impl CommandLane {
     ) -> Result<LaneReport, Outage> {
         let mut report = LaneReport::default();
         let mut unpublished = 0;
+        let mut held = HeldDevices::new();
         for chunk in due.chunks(CHUNK) {
-            let (commands, outgoing) = publishable(session, chunk).await?;
+            let chunk: Vec<&DueCommand> =
+                chunk.iter().filter(|command| !held.contains_key(&key(command))).collect();
+            let (commands, outgoing) = publishable(session, &chunk, &mut held).await?;
             let outcomes = publish_in_order(exchange, outgoing, read_at + FRESH).await;
             let mut accepted = Vec::with_capacity(commands.len());
             for (command, outcome) in commands.iter().zip(&outcomes) {
                 match outcome {
                     Some(ExchangeOutcome::Accepted) => accepted.push(*command),
-                    Some(ExchangeOutcome::Refused(code)) => self.note_refused(command, *code),
+                    Some(ExchangeOutcome::Refused(TOO_LARGE)) => {
+                        fail(session, command, OVER_LIMIT, &mut held).await?;
+                    }
+                    Some(ExchangeOutcome::Refused(code)) => {
+                        held.insert(key(command), Some(*code));
+                    }
                     Some(ExchangeOutcome::Unknown) | None => report.is_cut = true,
                 }
             }
             unpublished += commands.len() - accepted.len();
-            session.record_published(&accepted).await?;
+            for command in session.record_published(&accepted).await? {
+                held.entry(key(command)).or_insert(None);
+            }
             report.published |= !accepted.is_empty();
             for command in accepted {
-                self.refusals.accepted(&key(command));
+                if !held.contains_key(&key(command)) {
+                    self.refusals.accepted(&key(command));
+                }
                 observe(metrics, command, read_at);
             }
             if report.is_cut {
                 break;
             }
         }
+        for (device, code) in held {
+            match code {
+                Some(code) => self.refusals.refused(device, code, Instant::now()),
+                None => self.refusals.pause(device, Instant::now()),
+            }
+        }
         self.waiting = unpublished;
         let still_waits = report.is_cut || unpublished > 0 || self.refusals.last().is_some();
         self.note_waiting(still_waits);
         Ok(report)
-    }
-
-    fn note_refused(&mut self, command: &DueCommand, code: u8) {
-        self.refusals.refused(key(command), code, Instant::now());
     }
 
     fn skipped(&mut self) -> SkippedDevices {
@@ -167,19 +198,34 @@ impl CommandLane {
 /// The commands that have a message, with it; the others end as failed.
 async fn publishable<'a>(
     session: &mut OutboxSession,
-    commands: &'a [DueCommand],
+    commands: &[&'a DueCommand],
+    held: &mut HeldDevices,
 ) -> Result<(Vec<&'a DueCommand>, Vec<crate::domain::exchange::OutgoingMessage>), Outage> {
     let (mut kept, mut outgoing) = (Vec::new(), Vec::new());
-    for command in commands {
+    for &command in commands {
         match messages::of_command(command) {
             Ok(message) => {
                 kept.push(command);
                 outgoing.push(message);
             }
-            Err(why) => session.record_failed(command, &why.to_string()).await?,
+            Err(why) => fail(session, command, &why.to_string(), held).await?,
         }
     }
     Ok((kept, outgoing))
+}
+
+/// Ends a command that can never be published. If another transaction has locked it, its device
+/// waits.
+async fn fail(
+    session: &mut OutboxSession,
+    command: &DueCommand,
+    why: &str,
+    held: &mut HeldDevices,
+) -> Result<(), Outage> {
+    if !session.record_failed(command, why).await? {
+        held.entry(key(command)).or_insert(None);
+    }
+    Ok(())
 }
 
 fn key(command: &DueCommand) -> (String, String) {

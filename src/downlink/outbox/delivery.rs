@@ -4,14 +4,15 @@
 //! many messages. It never queues a message after its time: what was read from Postgres long ago may
 //! be another publisher's by now.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::exchange::{Exchange, ExchangeState};
-use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage};
+use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage, PublishTopic};
 
 /// Most messages under way.
 const UNDER_WAY: usize = 64;
@@ -21,7 +22,8 @@ const UNDER_WAY: usize = 64;
 pub(super) const FRESH: Duration = Duration::from_secs(4);
 
 /// Publishes the messages; returns the outcome of each, `None` for those that were not sent. It
-/// stops at the end of a connection.
+/// stops at the end of a connection. After a refusal no further message is sent on that topic: it
+/// would arrive before the refused one.
 pub(super) async fn publish_in_order(
     exchange: &Exchange,
     messages: Vec<OutgoingMessage>,
@@ -30,11 +32,27 @@ pub(super) async fn publish_in_order(
     let mut outcomes = vec![None; messages.len()];
     let mut under_way: VecDeque<(usize, oneshot::Receiver<ExchangeOutcome>)> = VecDeque::new();
     let state = exchange.state();
+    let topics: Vec<PublishTopic> = messages.iter().map(|message| message.topic.clone()).collect();
+    let mut refused: HashMap<&PublishTopic, u8> = HashMap::new();
     for (place, message) in messages.into_iter().enumerate() {
-        if under_way.len() >= UNDER_WAY
-            && let Some((first, outcome)) = under_way.pop_front()
-        {
-            outcomes[first] = Some(settled(outcome, until).await);
+        let mut is_full = under_way.len() >= UNDER_WAY;
+        while let Some((first, outcome)) = under_way.front_mut() {
+            let outcome = match outcome.try_recv() {
+                Ok(outcome) => outcome,
+                Err(TryRecvError::Closed) => ExchangeOutcome::Unknown,
+                Err(TryRecvError::Empty) if is_full => settled(outcome, until).await,
+                Err(TryRecvError::Empty) => break,
+            };
+            outcomes[*first] = Some(outcome);
+            if let ExchangeOutcome::Refused(code) = outcome {
+                refused.insert(&topics[*first], code);
+            }
+            under_way.pop_front();
+            is_full = false;
+        }
+        if let Some(code) = refused.get(&topics[place]) {
+            outcomes[place] = Some(ExchangeOutcome::Refused(*code));
+            continue;
         }
         let is_connected = matches!(*state.borrow(), ExchangeState::Connected { .. });
         if !is_connected || Instant::now() >= until {
@@ -43,14 +61,17 @@ pub(super) async fn publish_in_order(
         let Ok(outcome) = timeout_at(until, exchange.send(message)).await else { break };
         under_way.push_back((place, outcome));
     }
-    for (place, outcome) in under_way {
-        outcomes[place] = Some(settled(outcome, until).await);
+    for (place, mut outcome) in under_way {
+        outcomes[place] = Some(settled(&mut outcome, until).await);
     }
     outcomes
 }
 
 /// Waits for an outcome until its time is over.
-async fn settled(outcome: oneshot::Receiver<ExchangeOutcome>, until: Instant) -> ExchangeOutcome {
+async fn settled(
+    outcome: &mut oneshot::Receiver<ExchangeOutcome>,
+    until: Instant,
+) -> ExchangeOutcome {
     match timeout_at(until, outcome).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) | Err(_) => ExchangeOutcome::Unknown,
@@ -61,7 +82,6 @@ async fn settled(outcome: oneshot::Receiver<ExchangeOutcome>, until: Instant) ->
 mod tests {
     use super::*;
     use crate::broker::exchange::{ExchangeEnds, exchange};
-    use crate::domain::exchange::PublishTopic;
     use crate::domain::message::ConnectionId;
 
     fn messages(count: usize) -> Vec<OutgoingMessage> {
@@ -124,6 +144,26 @@ mod tests {
         assert_eq!(outcomes[0], Some(ExchangeOutcome::Accepted));
         assert_eq!(outcomes[1], Some(ExchangeOutcome::Unknown));
         assert_eq!(outcomes[199], None);
+    }
+
+    #[tokio::test]
+    async fn after_a_refusal_nothing_more_is_sent_on_its_topic() {
+        let (handle, mut ends) = exchange();
+        connect(&ends);
+        let broker = async {
+            let first = ends.outgoing.recv().await.unwrap();
+            first.outcome.send(ExchangeOutcome::Refused(0x97)).unwrap();
+            let mut sent = 1;
+            while let Some(queued) = ends.outgoing.recv().await {
+                sent += 1;
+                queued.outcome.send(ExchangeOutcome::Accepted).unwrap();
+            }
+            sent
+        };
+        let publish = async move { publish_in_order(&handle, messages(200), soon()).await };
+        let (outcomes, sent) = tokio::join!(publish, broker);
+        assert!(sent <= UNDER_WAY, "{sent}");
+        assert_eq!(outcomes[199], Some(ExchangeOutcome::Refused(0x97)));
     }
 
     #[tokio::test]

@@ -94,6 +94,11 @@ impl BrokerView {
         Some((LostInterval { after, until }, own.is_some()))
     }
 
+    /// Whether all that was lost is marked.
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked
+    }
+
     /// What was lost is marked.
     pub(super) fn checked(&mut self) {
         self.is_checked = true;

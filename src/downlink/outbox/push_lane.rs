@@ -94,10 +94,13 @@ impl PushLane {
                 Some(ExchangeOutcome::Unknown) => report.is_cut = true,
             }
         }
-        session.record_accepted(&accepted).await?;
+        let locked = session.record_accepted(&accepted).await?;
         report.published = !accepted.is_empty();
-        for push in accepted {
+        for push in accepted.into_iter().filter(|push| !locked.contains(push)) {
             self.refusals.accepted(&key(push));
+        }
+        for push in locked {
+            self.refusals.pause(key(push), Instant::now());
         }
         Ok(report)
     }
@@ -114,7 +117,7 @@ impl PushLane {
     /// The messages, and for each the document that is settled by it. A document that no message
     /// can carry counts as published: the row stays, and the log says why.
     async fn publishable<'a>(
-        &self,
+        &mut self,
         session: &mut OutboxSession,
         dirty: &'a [DirtyPush],
     ) -> Result<(Vec<Option<&'a DirtyPush>>, Vec<OutgoingMessage>), Outage> {
@@ -142,7 +145,9 @@ impl PushLane {
                 }
             }
         }
-        session.record_accepted(&impossible).await?;
+        for push in session.record_accepted(&impossible).await? {
+            self.refusals.pause(key(push), Instant::now());
+        }
         Ok((settled, outgoing))
     }
 

@@ -44,6 +44,11 @@ impl<K: Eq + Hash> LaneRefusals<K> {
     /// Records a refusal.
     pub(super) fn refused(&mut self, key: K, code: u8, now: Instant) {
         self.last_code = Some(code);
+        self.pause(key, now);
+    }
+
+    /// Leaves out a key for a while.
+    pub(super) fn pause(&mut self, key: K, now: Instant) {
         if let Some(pause) = self.refused.get_mut(&key) {
             pause.extend(now);
         } else if self.refused.len() < REFUSALS_MAX {

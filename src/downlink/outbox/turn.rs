@@ -128,8 +128,10 @@ impl OutboxTurn {
         let exchange = self.exchange.clone();
         let mut commands = self.commands.publish_due(session, &exchange, &self.metrics).await?;
         if is_upkeep && !commands.is_cut {
-            let again = self.commands.publish_unanswered(session, &exchange, &self.metrics).await?;
+            let (again, took) =
+                self.commands.publish_unanswered(session, &exchange, &self.metrics).await?;
             commands.is_cut |= again.is_cut;
+            self.upkeep_at += took * UPKEEP_SHARE;
         }
         if commands.is_cut {
             return Ok(NextTurn::MoreAt(Instant::now() + CUT_PAUSE));
@@ -139,7 +141,8 @@ impl OutboxTurn {
         if pushes.is_cut {
             return Ok(NextTurn::MoreAt(Instant::now() + CUT_PAUSE));
         }
-        if self.owes_marker && !pushes.has_more && Instant::now() >= self.marker_at {
+        let is_complete = self.view.is_checked() && !pushes.has_more;
+        if self.owes_marker && is_complete && Instant::now() >= self.marker_at {
             self.publish_marker(session).await?;
         }
         let mut next = None;
@@ -164,8 +167,10 @@ impl OutboxTurn {
         let Some((lost, has_own_marker)) = self.view.lost(database, self.pushes.retains()) else {
             return Ok(());
         };
-        let marked = session.mark_lost(lost.after, lost.until).await?;
-        self.view.checked();
+        let (marked, is_complete) = session.mark_lost(lost.after, lost.until).await?;
+        if is_complete {
+            self.view.checked();
+        }
         self.pushes.remove_retained(!has_own_marker);
         if marked > 0 {
             tracing::info!(

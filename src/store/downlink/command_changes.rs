@@ -119,7 +119,8 @@ const CANCEL: &str = concat!(
 );
 
 /// A command that can never fit is left to the publisher, so that it holds up no other. Locks in the
-/// order of the key, as the writer of acknowledgements does.
+/// order of the key, as the writer of acknowledgements does. A command that another transaction has
+/// locked is taken without counting: the device must not wait for that transaction.
 const TAKE: &str = concat!(
     "WITH chosen AS MATERIALIZED (
          SELECT command_id FROM (
@@ -133,14 +134,19 @@ const TAKE: &str = concat!(
      locked AS MATERIALIZED (
          SELECT command_id FROM device_commands JOIN chosen USING (command_id)
          WHERE tenant_id = $1 AND device_id = $2 AND status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS')
-         ORDER BY command_id FOR UPDATE OF device_commands),
+         ORDER BY command_id FOR UPDATE OF device_commands SKIP LOCKED),
      taken AS (
          UPDATE device_commands c SET attempts = c.attempts + 1, published_at = now(),
              status = CASE c.status WHEN 'PENDING' THEN 'PUBLISHED' ELSE c.status END
          FROM locked l WHERE c.tenant_id = $1 AND c.device_id = $2 AND c.command_id = l.command_id
          RETURNING ",
     command_columns!(),
-    ") SELECT * FROM taken ORDER BY created_at, position"
+    ") SELECT * FROM taken
+     UNION ALL SELECT ",
+    command_columns!(),
+    " FROM device_commands c JOIN chosen USING (command_id)
+         WHERE c.tenant_id = $1 AND c.device_id = $2 AND command_id NOT IN (SELECT command_id FROM locked)
+     ORDER BY created_at, position"
 );
 
 /// Adds a command, unless the device has one with its identifier or gets none.

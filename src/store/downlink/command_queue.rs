@@ -5,6 +5,8 @@
 //! far as the window allows. A device that is not active, and one of a suspended tenant, gets none.
 //! Rows of plain SQL may have any time; one without a sensible `created_at` expires.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -18,6 +20,9 @@ const SLICE: i64 = 2_000;
 /// The newest rows are part of each look, so that a new command does not wait behind a long queue of
 /// devices whose window is full.
 const NEWEST: i64 = 500;
+
+/// Published commands that one look for unanswered ones covers.
+const PUBLISHED_SLICE: i64 = 10_000;
 
 /// Most commands of one look.
 const DUE_MAX: i64 = 500;
@@ -68,12 +73,20 @@ const DUE: &str = concat!(
     ORDER BY p.created_at, p.position LIMIT $10"
 );
 
+const PUBLISHED_SLICE_END: &str = "SELECT max(sent_at), (array_agg(position ORDER BY sent_at DESC, position DESC))[1], count(*) FROM ( \
+        SELECT coalesce(published_at, created_at) AS sent_at, position FROM device_commands WHERE status = 'PUBLISHED' \
+            AND (coalesce(published_at, created_at), position) > (coalesce($1, '-infinity'::timestamptz), $2) \
+            AND coalesce(published_at, created_at) < now() - $4::float8 * interval '1 second' \
+        ORDER BY coalesce(published_at, created_at), position LIMIT $3) AS slice";
+
 /// Commands to publish again: without an acknowledgement, and the device was seen since.
 const UNANSWERED: &str = concat!(
     "SELECT f.tenant_id, f.device_id, f.command_id, f.command_type, f.params, f.attempts, f.created_at, f.valid_until, now() AS read_at \
     FROM (SELECT coalesce(c.published_at, c.created_at) AS sent_at, ",
     command_fields!(),
     " FROM device_commands c WHERE c.status = 'PUBLISHED' AND c.attempts < $3 \
+            AND (coalesce(c.published_at, c.created_at), c.position) > (coalesce($7, '-infinity'::timestamptz), $8) \
+            AND (coalesce(c.published_at, c.created_at), c.position) <= ($9, $10) \
             AND c.created_at BETWEEN '1900-01-01' AND now() + interval '100 years') f \
     JOIN devices d USING (tenant_id, device_id) JOIN tenants t USING (tenant_id) JOIN device_state s USING (tenant_id, device_id) \
     WHERE f.sent_at < now() - $2::float8 * interval '1 second' AND s.last_seen_at > f.sent_at AND f.valid_until > now() \
@@ -84,19 +97,22 @@ const UNANSWERED: &str = concat!(
 );
 
 /// Locks in the order of the key, as acknowledgements do. A command that was acknowledged, expired or
-/// cancelled meanwhile keeps its status.
+/// cancelled meanwhile keeps its status. A row that another transaction has locked is left out:
+/// waiting for it would hold the others, and acknowledgements wait for those.
 const PUBLISHED: &str = "WITH locked AS MATERIALIZED ( \
         SELECT c.tenant_id, c.device_id, c.command_id FROM device_commands c \
         JOIN unnest($1::text[], $2::text[], $3::uuid[]) AS g (tenant_id, device_id, command_id) \
             USING (tenant_id, device_id, command_id) \
-        ORDER BY c.tenant_id, c.device_id, c.command_id FOR UPDATE OF c) \
+        ORDER BY c.tenant_id, c.device_id, c.command_id FOR UPDATE OF c SKIP LOCKED) \
     UPDATE device_commands c SET published_at = $4, attempts = c.attempts + 1, \
         status = CASE c.status WHEN 'PENDING' THEN 'PUBLISHED' ELSE c.status END \
-    FROM locked l WHERE c.tenant_id = l.tenant_id AND c.device_id = l.device_id AND c.command_id = l.command_id";
+    FROM locked l WHERE c.tenant_id = l.tenant_id AND c.device_id = l.device_id AND c.command_id = l.command_id \
+    RETURNING c.tenant_id, c.device_id, c.command_id";
 
 const FAILED: &str = "UPDATE device_commands SET status = 'FAILED', finished_at = now(), \
     ack_details = jsonb_build_object('status', 'failed', 'by', 'sluice', 'details', jsonb_build_object('error', $4::text)) \
-    WHERE tenant_id = $1 AND device_id = $2 AND command_id = $3 AND status = 'PENDING'";
+    WHERE ctid = (SELECT ctid FROM device_commands WHERE tenant_id = $1 AND device_id = $2 AND command_id = $3 \
+        AND status = 'PENDING' FOR UPDATE SKIP LOCKED)";
 
 const EXPIRED: &str = "UPDATE device_commands SET status = 'EXPIRED', finished_at = now() WHERE ctid = ANY (ARRAY ( \
         SELECT ctid FROM device_commands WHERE status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS') AND ( \
@@ -152,6 +168,14 @@ impl QueuePlace {
     pub fn is_start(self) -> bool {
         self == Self::default()
     }
+
+    /// Goes on to `end` unless a look was cut off; after the last slice, to the start.
+    fn advance(&mut self, due: &[DueCommand], is_last: bool, end: (DateTime<Utc>, i64)) {
+        if (due.len() as u64) < DUE_MAX.unsigned_abs() {
+            let end = Self { created_at: Some(end.0), position: end.1 };
+            *self = if is_last { Self::default() } else { end };
+        }
+    }
 }
 
 // === impl OutboxSession ===
@@ -184,55 +208,79 @@ impl OutboxSession {
             .bind(&skipped.devices)
             .bind(DUE_MAX);
         let due: Vec<DueCommand> = answer(query.fetch_all(&mut self.session.connection)).await?;
-        let is_cut = due.len() as u64 >= DUE_MAX.unsigned_abs();
-        if !is_cut {
-            let is_last = rows < SLICE;
-            let end = QueuePlace { created_at: Some(end_at), position: end_position };
-            *place = if is_last { QueuePlace::default() } else { end };
-        }
+        place.advance(&due, rows < SLICE, (end_at, end_position));
         Ok(due)
     }
 
-    /// Commands to publish again, in order.
+    /// Commands to publish again, in order; `place` advances.
     pub async fn unanswered_commands(
         &mut self,
         limits: &CommandLimits,
         skipped: &SkippedDevices,
+        place: &mut QueuePlace,
     ) -> Result<Vec<DueCommand>, Outage> {
+        let from = *place;
+        let query = sqlx::query_as(PUBLISHED_SLICE_END)
+            .bind(from.created_at)
+            .bind(from.position)
+            .bind(PUBLISHED_SLICE)
+            .bind(limits.resend.as_secs_f64());
+        let (end_at, end_position, rows): (Option<DateTime<Utc>>, Option<i64>, i64) =
+            answer(query.fetch_one(&mut self.session.connection)).await?;
+        let (Some(end_at), Some(end_position)) = (end_at, end_position) else {
+            *place = QueuePlace::default();
+            return Ok(Vec::new());
+        };
         let query = sqlx::query_as(UNANSWERED)
             .bind(limits.ttl.as_secs_f64())
             .bind(limits.resend.as_secs_f64())
             .bind(i32::try_from(limits.attempts).unwrap_or(i32::MAX))
             .bind(&skipped.tenants)
             .bind(&skipped.devices)
-            .bind(DUE_MAX);
-        Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
+            .bind(DUE_MAX)
+            .bind(from.created_at)
+            .bind(from.position)
+            .bind(end_at)
+            .bind(end_position);
+        let due: Vec<DueCommand> = answer(query.fetch_all(&mut self.session.connection)).await?;
+        place.advance(&due, rows < PUBLISHED_SLICE, (end_at, end_position));
+        Ok(due)
     }
 
-    /// Records that the broker has these commands.
-    pub async fn record_published(&mut self, commands: &[&DueCommand]) -> Result<(), Outage> {
-        let Some(first) = commands.first() else { return Ok(()) };
+    /// Records that the broker has these commands. Returns those it could not record, because
+    /// another transaction has locked them.
+    pub async fn record_published<'a>(
+        &mut self,
+        commands: &[&'a DueCommand],
+    ) -> Result<Vec<&'a DueCommand>, Outage> {
+        let Some(first) = commands.first() else { return Ok(Vec::new()) };
         let names = |of: fn(&DueCommand) -> &str| -> Vec<&str> {
             commands.iter().map(|command| of(command)).collect()
         };
-        let query = sqlx::query(PUBLISHED)
+        let query = sqlx::query_as(PUBLISHED)
             .bind(names(|command| &command.tenant_id))
             .bind(names(|command| &command.device_id))
             .bind(commands.iter().map(|command| command.command_id).collect::<Vec<Uuid>>())
             .bind(first.read_at);
-        answer(query.execute(&mut self.session.connection)).await?;
-        Ok(())
+        let recorded: HashSet<(String, String, Uuid)> =
+            answer(query.fetch_all(&mut self.session.connection)).await?.into_iter().collect();
+        let is_left = |command: &&&DueCommand| {
+            let DueCommand { tenant_id, device_id, command_id, .. } = command;
+            !recorded.contains(&(tenant_id.clone(), device_id.clone(), *command_id))
+        };
+        Ok(commands.iter().filter(is_left).copied().collect())
     }
 
-    /// Records that a command can never be published, and why.
-    pub async fn record_failed(&mut self, command: &DueCommand, why: &str) -> Result<(), Outage> {
+    /// Records that a command can never be published, and why. Returns whether it was PENDING and
+    /// not locked by another transaction.
+    pub async fn record_failed(&mut self, command: &DueCommand, why: &str) -> Result<bool, Outage> {
         let query = sqlx::query(FAILED)
             .bind(&command.tenant_id)
             .bind(&command.device_id)
             .bind(command.command_id)
             .bind(why);
-        answer(query.execute(&mut self.session.connection)).await?;
-        Ok(())
+        let failed = answer(query.execute(&mut self.session.connection)).await?.rows_affected();
+        Ok(failed > 0)
     }
 
     /// Ends commands whose time is over, at most [`EXPIRE_MAX`]; returns whether more may be left.

@@ -26,10 +26,14 @@ pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// hour, unless it is configured otherwise.
 const WITHDRAWN_KEPT: &str = "1 hour";
 
-/// Whether anything was ever published or waits. A database that has had commands will have more, and
-/// the next one does not wait for a connection.
-const HAS_WORK: &str =
-    "SELECT EXISTS (SELECT FROM device_commands) OR EXISTS (SELECT FROM device_pushes)";
+/// A statement that waits longer for a lock fails. Statements leave out rows that others have
+/// locked, so none waits in practice.
+const LOCK_LIMIT: Duration = Duration::from_millis(200);
+
+/// Whether a command is open, a document waits, or the broker may have lost one that it retained.
+const HAS_WORK: &str = "SELECT \
+    EXISTS (SELECT FROM device_commands WHERE status IN ('PENDING', 'PUBLISHED', 'IN_PROGRESS')) \
+    OR EXISTS (SELECT FROM device_pushes WHERE dirty_since IS NOT NULL OR payload IS NOT NULL)";
 
 const SUMMARY: &str = "SELECT \
     (SELECT count(*) FROM device_commands WHERE status = 'PENDING'), \
@@ -73,7 +77,9 @@ impl OutboxSession {
     /// Connects, not as publisher.
     pub async fn open(database: &Database) -> Result<Self, Outage> {
         let idle = format!("{}ms", IDLE_LIMIT.as_millis());
-        let options = database.bounded_options().clone().options([("idle_session_timeout", idle)]);
+        let lock = format!("{}ms", LOCK_LIMIT.as_millis());
+        let limits = [("idle_session_timeout", idle), ("lock_timeout", lock)];
+        let options = database.bounded_options().clone().options(limits);
         let session = WriterConnection::open(&options).await?;
         Ok(Self { session, is_publisher: false })
     }
@@ -115,8 +121,9 @@ impl OutboxSession {
 
     /// Removes the rows of documents that were withdrawn [`WITHDRAWN_KEPT`] ago.
     pub async fn forget_withdrawn(&mut self) -> Result<(), Outage> {
-        let statement = "DELETE FROM device_pushes WHERE payload IS NULL AND dirty_since IS NULL \
-            AND published_at < now() - $1::text::interval";
+        let statement = "DELETE FROM device_pushes WHERE ctid = ANY (ARRAY ( \
+            SELECT ctid FROM device_pushes WHERE payload IS NULL AND dirty_since IS NULL \
+            AND published_at < now() - $1::text::interval FOR UPDATE SKIP LOCKED))";
         let query = sqlx::query(statement).bind(WITHDRAWN_KEPT);
         answer(query.execute(&mut self.session.connection)).await?;
         Ok(())

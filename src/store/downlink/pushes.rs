@@ -5,6 +5,8 @@
 //! a withdrawn document stays for a while, see
 //! [`forget_withdrawn`](super::outbox::OutboxSession::forget_withdrawn).
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 
 use super::outbox::OutboxSession;
@@ -25,16 +27,28 @@ const DIRTY: &str = "SELECT p.tenant_id, p.device_id, p.kind, p.revision, p.payl
             WHERE s.tenant_id = p.tenant_id AND s.device_id = p.device_id AND s.kind = p.kind) \
     ORDER BY p.dirty_since LIMIT $4";
 
-const ACCEPTED: &str = "UPDATE device_pushes p SET dirty_since = NULL, published_at = now() \
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS g (tenant_id, device_id, kind, revision) \
-    WHERE p.tenant_id = g.tenant_id AND p.device_id = g.device_id AND p.kind = g.kind AND p.revision = g.revision";
+/// A row that another transaction has locked is left out: waiting for it would hold the others.
+/// Returns the rows that were looked at, whatever their revision.
+const ACCEPTED: &str = "WITH locked AS MATERIALIZED ( \
+        SELECT p.tenant_id, p.device_id, p.kind, p.revision = g.revision AS is_current FROM device_pushes p \
+        JOIN unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS g (tenant_id, device_id, kind, revision) \
+            USING (tenant_id, device_id, kind) \
+        ORDER BY p.tenant_id, p.device_id, p.kind FOR UPDATE OF p SKIP LOCKED), \
+    settled AS ( \
+        UPDATE device_pushes p SET dirty_since = NULL, published_at = now() FROM locked l \
+        WHERE l.is_current AND p.tenant_id = l.tenant_id AND p.device_id = l.device_id AND p.kind = l.kind) \
+    SELECT tenant_id, device_id, kind FROM locked";
 
 /// Marks rows whose last publication the broker may have lost: those accepted in the interval. With
 /// `$1` null the broker has nothing, and what was withdrawn needs no publication.
 const MARK: &str = "UPDATE device_pushes SET dirty_since = now() WHERE ctid = ANY (ARRAY ( \
         SELECT ctid FROM device_pushes WHERE dirty_since IS NULL AND (payload IS NOT NULL OR $1 IS NOT NULL) \
-            AND published_at > coalesce($1, '-infinity'::timestamptz) AND published_at <= $2 LIMIT $3)) \
-    AND dirty_since IS NULL";
+            AND published_at > coalesce($1, '-infinity'::timestamptz) AND published_at <= $2 \
+        LIMIT $3 FOR UPDATE SKIP LOCKED)) AND dirty_since IS NULL";
+
+/// Whether rows to mark are left, which another transaction had locked.
+const UNMARKED: &str = "SELECT EXISTS (SELECT FROM device_pushes WHERE dirty_since IS NULL AND (payload IS NOT NULL OR $1 IS NOT NULL) \
+    AND published_at > coalesce($1, '-infinity'::timestamptz) AND published_at <= $2)";
 
 const BACKLOG: &str =
     "SELECT count(*), min(dirty_since), now() FROM device_pushes WHERE dirty_since IS NOT NULL";
@@ -98,39 +112,52 @@ impl OutboxSession {
         Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }
 
-    /// Records that the broker has these revisions.
-    pub async fn record_accepted(&mut self, pushes: &[&DirtyPush]) -> Result<(), Outage> {
+    /// Records that the broker has these revisions. Returns those it could not record, because
+    /// another transaction has locked them.
+    pub async fn record_accepted<'a>(
+        &mut self,
+        pushes: &[&'a DirtyPush],
+    ) -> Result<Vec<&'a DirtyPush>, Outage> {
         if pushes.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let names = |of: fn(&DirtyPush) -> &str| -> Vec<&str> {
             pushes.iter().map(|push| of(push)).collect()
         };
-        let query = sqlx::query(ACCEPTED)
+        let query = sqlx::query_as(ACCEPTED)
             .bind(names(|push| &push.tenant_id))
             .bind(names(|push| &push.device_id))
             .bind(names(|push| &push.kind))
             .bind(pushes.iter().map(|push| push.revision).collect::<Vec<i64>>());
-        answer(query.execute(&mut self.session.connection)).await?;
-        Ok(())
+        let settled: HashSet<(String, String, String)> =
+            answer(query.fetch_all(&mut self.session.connection)).await?.into_iter().collect();
+        let is_left = |push: &&&DirtyPush| {
+            let DirtyPush { tenant_id, device_id, kind, .. } = push;
+            !settled.contains(&(tenant_id.clone(), device_id.clone(), kind.clone()))
+        };
+        Ok(pushes.iter().filter(is_left).copied().collect())
     }
 
     /// Marks the documents that the broker accepted after `after` and until `until`; `after` is
-    /// `None` if it has none. Returns their number.
+    /// `None` if it has none. Returns their number, and whether none is left: a row that another
+    /// transaction has locked is.
     pub async fn mark_lost(
         &mut self,
         after: Option<DateTime<Utc>>,
         until: DateTime<Utc>,
-    ) -> Result<u64, Outage> {
+    ) -> Result<(u64, bool), Outage> {
         let mut marked = 0;
         loop {
             let query = sqlx::query(MARK).bind(after).bind(until).bind(MARK_MAX);
             let rows = answer(query.execute(&mut self.session.connection)).await?.rows_affected();
             marked += rows;
             if rows < MARK_MAX.unsigned_abs() {
-                return Ok(marked);
+                break;
             }
         }
+        let query = sqlx::query_scalar(UNMARKED).bind(after).bind(until);
+        let is_left: bool = answer(query.fetch_one(&mut self.session.connection)).await?;
+        Ok((marked, !is_left))
     }
 
     /// Counts what the broker does not have.

@@ -1,17 +1,26 @@
 //! The publisher's statements: which commands are due, what becomes of them, and which documents the
 //! broker does not have.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sluice::domain::batch::{Batch, Receipt};
+use sluice::domain::ids::DeviceKey;
 use sluice::domain::message::CommandVerdict;
 use sluice::domain::ports::Sink;
+use sluice::store::connection::database::Database;
+use sluice::store::downlink::command_changes::take_open;
 use sluice::store::downlink::command_queue::{DueCommand, QueuePlace, SkippedDevices};
 use sluice::store::downlink::outbox::{CommandLimits, OutboxSession};
 use sluice::store::downlink::pushes::SkippedPushes;
+use sluice::telemetry::metrics::Metrics;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::{StoreHarness, add_verdict, harness};
+use super::{StoreHarness, add_verdict, harness, settings};
+use crate::support::database::query_at;
+use crate::support::postgres::Postgres;
 
 const LIMITS: CommandLimits = CommandLimits {
     window: 3,
@@ -99,20 +108,108 @@ async fn commands_end_by_their_time_and_rows_with_odd_times_harm_nothing() {
     queue(&it, "acme/d1", 2..=7, "1 minute");
     it.database.query(
         "UPDATE device_commands SET expires_at = now() - interval '1 s', status = 'PUBLISHED' WHERE command_type = 'c2';
-         UPDATE device_commands SET created_at = 'infinity' WHERE command_type = 'c3';
-         UPDATE device_commands SET created_at = '-infinity', expires_at = 'infinity' WHERE command_type = 'c4';
-         UPDATE device_commands SET expires_at = 'infinity' WHERE command_type = 'c5';
-         UPDATE device_commands SET expires_at = '-infinity', status = 'IN_PROGRESS' WHERE command_type = 'c6'",
+         UPDATE device_commands SET created_at = '9999-12-30' WHERE command_type = 'c3';
+         UPDATE device_commands SET created_at = '0001-01-01', expires_at = '9999-12-30' WHERE command_type = 'c4';
+         UPDATE device_commands SET expires_at = '9999-12-30' WHERE command_type = 'c5';
+         UPDATE device_commands SET expires_at = '4000-01-01 BC', status = 'IN_PROGRESS' WHERE command_type = 'c6'",
     );
     let before = due(&mut session, &mut QueuePlace::default()).await;
     assert_eq!(types(&before), ["c5", "c7"], "an expired command is never published");
     let life = before[0].valid_until - before[0].created_at;
-    assert_eq!(life, TimeDelta::days(30), "infinity has an end");
+    assert_eq!(life, TimeDelta::days(30), "a distant end is nearer");
     assert!(!session.expire_commands(&LIMITS).await.unwrap());
     let ended = "SELECT command_type FROM device_commands WHERE status = 'EXPIRED' AND finished_at IS NOT NULL
         ORDER BY command_type";
     assert_eq!(it.database.query(ended), [["c1"], ["c2"], ["c3"], ["c4"], ["c6"]]);
     assert_eq!(types(&due(&mut session, &mut QueuePlace::default()).await), ["c5", "c7"]);
+    it.database.query(
+        "INSERT INTO device_pushes (tenant_id, device_id, kind) VALUES ('acme', 'd1', 'desired')",
+    );
+    for time in ["infinity", "-infinity", "294276-12-15"] {
+        for (table, column) in [
+            ("device_commands", "created_at"),
+            ("device_commands", "expires_at"),
+            ("device_commands", "acked_at"),
+            ("device_pushes", "dirty_since"),
+        ] {
+            let refused = it.database.try_query(&format!("UPDATE {table} SET {column} = '{time}'"));
+            assert!(refused.is_err(), "{table}.{column} {time}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_locked_row_delays_neither_the_publisher_nor_a_device() {
+    let it = harness().await;
+    it.database.query(REGISTRY);
+    let mut session = OutboxSession::open(&it.store).await.unwrap();
+    queue(&it, "acme/d1", 1..=1, "1 minute");
+    queue(&it, "acme/d2", 2..=3, "1 minute");
+    it.database.query(
+        "INSERT INTO device_pushes (tenant_id, device_id, kind, payload) VALUES ('acme', 'd1', 'desired', '{}'),
+             ('acme', 'd2', 'desired', '{}')",
+    );
+    let read = due(&mut session, &mut QueuePlace::default()).await;
+    let pushes = session.dirty_pushes(&SkippedPushes::default()).await.unwrap();
+    let mut other = PgConnection::connect(&it.database.url()).await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    for table in ["device_commands", "device_pushes"] {
+        let statement = format!("SELECT FROM {table} WHERE device_id = 'd1' FOR UPDATE");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut *lock).await.unwrap();
+    }
+    let left = session.record_published(&read.iter().collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(left.iter().map(|one| one.command_type.as_str()).collect::<Vec<_>>(), ["c1"]);
+    assert!(!session.record_failed(&read[0], "it is locked").await.unwrap());
+    let left = session.record_accepted(&pushes.iter().collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(left.iter().map(|one| one.device_id.as_str()).collect::<Vec<_>>(), ["d1"]);
+    let rows = "SELECT command_type, status FROM device_commands ORDER BY 1";
+    let published = [["c1", "PENDING"], ["c2", "PUBLISHED"], ["c3", "PUBLISHED"]];
+    assert_eq!(it.database.query(rows), published);
+    let device = DeviceKey::new("acme", "d1").unwrap();
+    let taken = take_open(it.store.pool(), &device, 10, LIMITS.ttl).await.unwrap();
+    assert_eq!(taken.len(), 1, "the device gets the locked command");
+    lock.rollback().await.unwrap();
+    assert!(session.record_published(&[&read[0]]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_migration_publishes_older_documents_and_ends_rows_with_odd_times() {
+    let database = Postgres::shared().empty_database();
+    let mut files: Vec<_> =
+        fs::read_dir("migrations").unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
+    files.sort();
+    let name = |file: &PathBuf| file.file_name().unwrap().to_str().unwrap().to_owned();
+    let run = |file: &PathBuf| {
+        query_at(&database.url(), &fs::read_to_string(file).unwrap()).unwrap();
+    };
+    let (before, after): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| *name(file) < *"0022");
+    before.iter().for_each(run);
+    database.query(
+        "INSERT INTO tenants (tenant_id) VALUES ('acme');
+         INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'd1'), ('acme', 'd2');
+         INSERT INTO device_state (tenant_id, device_id, desired, desired_version) VALUES
+             ('acme', 'd1', '{\"a\":1}', NULL), ('acme', 'd2', '{}', 7), ('acme', 'gone', '{}', 7);
+         INSERT INTO device_commands (command_id, tenant_id, device_id, command_type, created_at, expires_at)
+         SELECT gen_random_uuid(), 'acme', 'd1', 'x', a, b FROM (VALUES ('infinity'::timestamptz, NULL::timestamptz),
+             ('-infinity', 'infinity'), (now(), '-infinity'), ('294276-12-15', NULL)) AS odd (a, b)",
+    );
+    after.iter().for_each(run);
+    let rows = database.query(
+        "SELECT p.device_id, p.payload ->> 'version', p.payload -> 'desired', s.desired_version, p.dirty_since IS NOT NULL
+         FROM device_pushes p JOIN device_state s USING (tenant_id, device_id) ORDER BY 1",
+    );
+    assert_eq!(rows, [["d1", "1", "{\"a\": 1}", "1", "t"], ["d2", "7", "{}", "7", "t"]]);
+    let store = Database::open(&settings(&database.url()), Metrics::new().unwrap().store).unwrap();
+    let mut session = OutboxSession::open(&store).await.unwrap();
+    assert!(session.has_work().await.unwrap());
+    assert_eq!(due(&mut session, &mut QueuePlace::default()).await, []);
+    session.expire_commands(&LIMITS).await.unwrap();
+    let open = "SELECT count(*) FROM device_commands WHERE status <> 'EXPIRED'";
+    assert_eq!(database.value(open), "0");
+    database.query("UPDATE device_pushes SET dirty_since = NULL, payload = NULL");
+    assert!(!session.has_work().await.unwrap(), "finished rows need no connection");
 }
 
 #[tokio::test]
@@ -129,15 +226,18 @@ async fn a_command_is_published_again_only_after_its_device_was_seen() {
         "INSERT INTO device_state (tenant_id, device_id, last_seen_at)
          VALUES ('acme', 'd1', now() + interval '1 s'), ('acme', 'd2', now() - interval '1 h')",
     );
-    let early = session.unanswered_commands(&LIMITS, &skipped).await.unwrap();
+    let early =
+        session.unanswered_commands(&LIMITS, &skipped, &mut QueuePlace::default()).await.unwrap();
     assert_eq!(types(&early), Vec::<&str>::new(), "30 seconds are not over");
     it.database.query("UPDATE device_commands SET published_at = now() - interval '40 s'");
-    let again = session.unanswered_commands(&LIMITS, &skipped).await.unwrap();
+    let again =
+        session.unanswered_commands(&LIMITS, &skipped, &mut QueuePlace::default()).await.unwrap();
     assert_eq!(types(&again), ["c1", "c2"], "d2 was not seen since");
     assert_eq!(again[0].attempts, 1);
     session.record_published(&[&again[0]]).await.unwrap();
     it.database.query("UPDATE device_commands SET published_at = now() - interval '40 s'");
-    let last = session.unanswered_commands(&LIMITS, &skipped).await.unwrap();
+    let last =
+        session.unanswered_commands(&LIMITS, &skipped, &mut QueuePlace::default()).await.unwrap();
     assert_eq!(types(&last), ["c2"], "c1 was published twice, which is the most");
 }
 
@@ -269,10 +369,10 @@ async fn what_a_broker_may_have_lost_is_marked_and_withdrawn_rows_end() {
     let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
     let dirty = "SELECT device_id FROM device_pushes WHERE dirty_since IS NOT NULL ORDER BY 1";
     let (after, until) = (at("2026-01-02T00:00:00Z"), at("2026-01-04T00:00:00Z"));
-    assert_eq!(session.mark_lost(Some(after), until).await.unwrap(), 2);
+    assert_eq!(session.mark_lost(Some(after), until).await.unwrap(), (2, true));
     assert_eq!(it.database.query(dirty), [["gone"], ["new"]], "also what was withdrawn");
     it.database.query("UPDATE device_pushes SET dirty_since = NULL");
-    assert_eq!(session.mark_lost(None, until).await.unwrap(), 2);
+    assert_eq!(session.mark_lost(None, until).await.unwrap(), (2, true));
     assert_eq!(it.database.query(dirty), [["new"], ["old"]]);
     it.database.query("UPDATE device_pushes SET dirty_since = NULL");
     session.forget_withdrawn().await.unwrap();

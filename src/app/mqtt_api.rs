@@ -52,10 +52,10 @@ impl Daemon {
                 self.metrics.ingest.clone(),
                 clock::now,
             );
-            let (config, database) = (Arc::new(self.config.clone()), self.database.clone());
+            let config = Arc::new(self.config.clone());
             let (metrics, certificates) =
                 (self.metrics.mqtt_api.clone(), self.metrics.certificates.clone());
-            DeviceApi::new(config, database, registry, metrics, certificates, clock::now)
+            DeviceApi::new(config, &self.database, registry, metrics, certificates, clock::now)
         })
     }
 

@@ -42,13 +42,17 @@ use crate::telemetry::mqtt_api::{MqttApiMetrics, RequestDrop};
 use address::RequestAddress;
 use budget::{DeviceBudgets, Verdict};
 use call::{DeviceCall, DeviceServices};
-use database_patience::DatabasePatience;
+use database_patience::{DatabasePatience, PATIENCE};
 use reply::{Rejection, Reply, ReplyResult};
 use request::DeviceRequest;
 use routes::DeviceRoute;
 
 /// Requests of one device that are answered at a time.
 const AT_WORK_MAX: usize = 2;
+
+/// Connections of the routes. They have a pool of their own: rows that are locked for long must not
+/// take the connections of ingest.
+const CONNECTIONS: u32 = 2;
 
 /// Seconds after which a device may send its request again if Postgres is away.
 const RETRY_SECONDS: u64 = 2;
@@ -82,12 +86,13 @@ impl DeviceApi {
     /// Answers with these settings and this database; `registry` has what the spine has cached.
     pub fn new(
         config: Arc<Config>,
-        database: Database,
+        database: &Database,
         registry: GrantLookup<PgDirectory>,
         metrics: MqttApiMetrics,
         certificates: CertificateMetrics,
         clock: Clock,
     ) -> Self {
+        let database = database.with_own_pool(CONNECTIONS, PATIENCE);
         Self {
             requirements: AuthRequirements::from(&config.ingest),
             budgets: Mutex::new(DeviceBudgets::new(&config.mqtt_api)),

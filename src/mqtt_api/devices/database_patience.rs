@@ -14,8 +14,8 @@ use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::http::api::problem::Problem;
 
-/// Longest time of one route.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+/// Longest time of one route, with its wait for a connection, and of one statement.
+pub(super) const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// How many waits in a row, without an answer in between, begin a pause.
 const WAITS_IN_A_ROW: u32 = 2;

@@ -70,6 +70,20 @@ impl Database {
         &self.pool
     }
 
+    /// The same database with a pool of its own: its statements cannot take the connections of
+    /// others, and the server cancels each after this time, also if no caller waits for it any
+    /// longer.
+    #[must_use]
+    pub fn with_own_pool(&self, connections: u32, statement_timeout: Duration) -> Self {
+        let milliseconds = statement_timeout.as_millis().to_string();
+        let bounded = self.plain.clone().options([("statement_timeout", milliseconds)]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_PATIENCE)
+            .connect_lazy_with(bounded.clone());
+        Self { bounded, pool, ..self.clone() }
+    }
+
     /// Whether the pool gets a working connection within this time.
     pub async fn is_available(&self, within: Duration) -> bool {
         matches!(tokio::time::timeout(within, self.pool.acquire()).await, Ok(Ok(_)))

@@ -22,8 +22,9 @@ pub type ServerCheck = Result<Vec<Finding>, Outage>;
 /// The oldest Postgres that is supported, as `server_version_num`.
 const OLDEST: i32 = 140_000;
 
-/// Connections in addition to the pool: the writer, the probe, the listener, and two of the outbox.
-const EXTRA_CONNECTIONS: i64 = 5;
+/// Connections in addition to the pool: the writer, the probe, the listener, two of the outbox, and
+/// two of the requests of devices.
+const EXTRA_CONNECTIONS: i64 = 7;
 
 /// Upper bound of the wait for a notification.
 const NOTIFY_PATIENCE: Duration = Duration::from_secs(3);

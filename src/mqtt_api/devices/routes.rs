@@ -55,9 +55,10 @@ impl DeviceRoute {
         }
     }
 
-    /// Whether the route itself verifies who sends this request.
+    /// Whether the route itself verifies who sends this request. A `null` is no signature.
     pub(super) fn proves_itself(self, params: &Map<String, Value>) -> bool {
-        self == Self::CertificateRenew && params.contains_key(certificate::PROOF)
+        let is_sent = params.get(certificate::PROOF).is_some_and(Value::is_string);
+        self == Self::CertificateRenew && is_sent
     }
 
     /// The route of that name.
@@ -84,4 +85,25 @@ pub(super) fn no_such_route(name: &str) -> Rejection {
     let routes = ROUTES.map(DeviceRoute::name).join(", ");
     let detail = format!("there is no route {name}; the routes are {routes}");
     Problem::new(ProblemKind::NoSuchPath, detail).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_renewal_with_a_signature_proves_itself() {
+        let proves = |route: DeviceRoute, proof: Value| {
+            let params = Map::from_iter([(certificate::PROOF.to_owned(), proof)]);
+            route.proves_itself(&params)
+        };
+        assert!(proves(DeviceRoute::CertificateRenew, "QUJD".into()));
+        assert!(!proves(DeviceRoute::Device, "QUJD".into()));
+        for no_signature in [Value::Null, json!(false), json!(1), json!([]), json!({})] {
+            assert!(!proves(DeviceRoute::CertificateRenew, no_signature));
+        }
+        assert!(!DeviceRoute::CertificateRenew.proves_itself(&Map::new()));
+    }
 }

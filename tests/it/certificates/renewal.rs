@@ -327,6 +327,13 @@ fn with_its_token_or_without_any_proof_a_device_renews_only_where_that_is_wanted
     wrong["proof"] = rig.proof("new", "new").into();
     assert_eq!(status(&rig.send("pump-1", "certificate/renew", &wrong)), 403);
     assert_eq!(daemon.terminate(), 0);
+    // The topic is not enough where the device has to authenticate and cannot; `null` is no proof.
+    let daemon =
+        rig.settings.clone().set("REQUIRE_TOKEN", "1").set("CERT_AUTH_ENABLED", "0").start();
+    wait_answering(&daemon);
+    let null = rig.send("pump-1", "certificate/renew", &json!({ "csr": csr, "proof": null }));
+    assert_eq!(null["reason"], "TOKEN_NOT_SET_IN_REGISTRY", "{null}");
+    assert_eq!(daemon.terminate(), 0);
 
     let daemon = rig.settings.clone().set("CERT_RENEW_PROOF", "1").start();
     wait_answering(&daemon);

@@ -20,8 +20,11 @@ impl Daemon {
         if !self.config.downlink.device_errors {
             return None;
         }
-        let (reporter, publisher) =
-            device_errors::device_errors(exchange.clone(), &self.metrics.device_errors);
+        let (reporter, publisher) = device_errors::device_errors(
+            exchange.clone(),
+            self.database.directory(),
+            &self.metrics.device_errors,
+        );
         tasks.spawn("device errors", publisher.run(self.stop.clone()));
         Some(Box::new(reporter))
     }

@@ -2,7 +2,7 @@
 //! message.
 //!
 //! After the commit the writer calls [`ErrorReporter`], which drops what exceeds the [`limits`] and
-//! never waits. The task [`ErrorPublisher`] publishes the rest. Nothing is written to Postgres, and
+//! never waits. The task [`ErrorPublisher`] publishes the rest, to registered devices only. Nothing is written to Postgres, and
 //! no acknowledgement depends on it: an error may be lost.
 
 mod limits;
@@ -22,10 +22,10 @@ use crate::broker::exchange::{Exchange, ExchangeState};
 use crate::clock;
 use crate::domain::batch::Batch;
 use crate::domain::device_topics::DeviceTopics;
-use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage, PublishTopic};
+use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage};
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
-use crate::domain::ports::RefusalReporter;
+use crate::domain::ports::{Directory, RefusalReporter};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::topic::Owned;
@@ -60,8 +60,10 @@ pub struct ErrorReporter {
 
 /// Publishes errors.
 #[derive(Debug)]
-pub struct ErrorPublisher {
+pub struct ErrorPublisher<D> {
     exchange: Exchange,
+    /// Most refusals come before the registry is queried.
+    directory: D,
     errors: mpsc::Receiver<RefusalNotice>,
     unacknowledged: VecDeque<oneshot::Receiver<ExchangeOutcome>>,
     metrics: DeviceErrorMetrics,
@@ -70,7 +72,7 @@ pub struct ErrorPublisher {
 /// An error before it is published: which message was refused, and why.
 #[derive(Debug)]
 struct RefusalNotice {
-    topic: PublishTopic,
+    device: DeviceKey,
     refusal: Refusal,
     msg_type: String,
     /// Empty if it is too large.
@@ -105,10 +107,11 @@ struct RepeatedFields<'a> {
 }
 
 /// A reporter for the writer, and the task that publishes what it reports.
-pub fn device_errors(
+pub fn device_errors<D: Directory>(
     exchange: Exchange,
+    directory: D,
     metrics: &DeviceErrorMetrics,
-) -> (ErrorReporter, ErrorPublisher) {
+) -> (ErrorReporter, ErrorPublisher<D>) {
     let (errors_in, errors) = mpsc::channel(QUEUE);
     let reporter = ErrorReporter {
         limits: ErrorLimits::new(REMEMBERED, clock::now()),
@@ -118,6 +121,7 @@ pub fn device_errors(
     };
     let publisher = ErrorPublisher {
         exchange,
+        directory,
         errors,
         unacknowledged: VecDeque::new(),
         metrics: metrics.clone(),
@@ -151,7 +155,7 @@ impl ErrorReporter {
         let Ok(device) = topic.identity.parse::<DeviceKey>() else { return };
         let is_small = delivery.payload.len() <= PAYLOAD_MAX && delivery.cut_from.is_none();
         room.send(RefusalNotice {
-            topic: DeviceTopics::of(&device).errors(),
+            device,
             refusal: refusal.clone(),
             msg_type: topic.msg_type.chars().take(TEXT_MAX).collect(),
             payload: if is_small { delivery.payload.clone() } else { Bytes::new() },
@@ -176,7 +180,7 @@ fn own_topic(delivery: &Delivery, reason: Reason) -> Option<Owned<'_>> {
 
 // === impl ErrorPublisher ===
 
-impl ErrorPublisher {
+impl<D: Directory> ErrorPublisher<D> {
     /// Publishes until `stop`. Without a connection to the broker it waits, and the queue fills.
     pub async fn run(mut self, stop: CancellationToken) {
         self.exchange.request_connection();
@@ -193,14 +197,24 @@ impl ErrorPublisher {
                     if self.unacknowledged.len() < UNACKNOWLEDGED =>
                 {
                     let Some(error) = error else { return };
-                    self.publish(&error);
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return,
+                        () = self.publish(&error) => {}
+                    }
                 }
             }
         }
     }
 
-    /// Publishes an error if the exchange has room; other messages go before it.
-    fn publish(&mut self, error: &RefusalNotice) {
+    /// Publishes an error to a registered device if the exchange has room; other messages go before
+    /// it.
+    async fn publish(&mut self, error: &RefusalNotice) {
+        match self.directory.find(std::slice::from_ref(&error.device)).await {
+            Ok(answers) if answers.iter().any(|answer| answer.device.is_some()) => {}
+            Ok(_unregistered) => return,
+            Err(_outage) => return self.metrics.failed.inc(),
+        }
         match self.exchange.try_send(error.message()) {
             Ok(outcome) => self.unacknowledged.push_back(outcome),
             Err(_full) => self.metrics.failed.inc(),
@@ -252,7 +266,8 @@ impl RefusalNotice {
         };
         // Its fields are texts and numbers, which serialize.
         let payload = serde_json::to_vec(&payload).unwrap_or_default();
-        let message = OutgoingMessage::json(self.topic.clone(), payload).expiring(EXPIRY_SECONDS);
+        let topic = DeviceTopics::of(&self.device).errors();
+        let message = OutgoingMessage::json(topic, payload).expiring(EXPIRY_SECONDS);
         OutgoingMessage { correlation: self.correlation.clone(), ..message }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::broker::exchange::{ExchangeEnds, exchange};
+use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::message::ConnectionId;
+use crate::domain::ports::{Newcomer, Outage};
 use crate::telemetry::metrics::Metrics;
 
 fn delivery(topic: &'static str, payload: &'static str) -> Delivery {
@@ -31,9 +33,30 @@ fn batch(messages: Vec<(&'static str, &'static str, Reason)>) -> Batch {
     batch
 }
 
+/// A registry with each device but `stranger`, which fails for `lost`.
+struct Registry;
+
+impl Directory for Registry {
+    async fn find(&self, keys: &[DeviceKey]) -> Result<Vec<RegistryAnswer>, Outage> {
+        let answer = |key: &DeviceKey| {
+            let status = DeviceStatus::Inactive;
+            let device = Device { status, site: None, token: None, certificates: Windows::new() };
+            let device = (key.device() != "stranger").then_some(device);
+            let is_lost = key.device() == "lost";
+            let found = RegistryAnswer { tenant_suspended: false, device };
+            if is_lost { Err(Outage("lost".to_owned())) } else { Ok(found) }
+        };
+        keys.iter().map(answer).collect()
+    }
+
+    async fn enroll(&self, _: &[Newcomer]) -> Result<(), Outage> {
+        unreachable!("an error registers no device")
+    }
+}
+
 struct Fixture {
     reporter: ErrorReporter,
-    publisher: ErrorPublisher,
+    publisher: ErrorPublisher<Registry>,
     ends: ExchangeEnds,
     metrics: DeviceErrorMetrics,
 }
@@ -41,7 +64,7 @@ struct Fixture {
 fn fixture() -> Fixture {
     let (exchange, ends) = exchange();
     let metrics = Metrics::new().unwrap().device_errors;
-    let (reporter, publisher) = device_errors(exchange, &metrics);
+    let (reporter, publisher) = device_errors(exchange, Registry, &metrics);
     Fixture { reporter, publisher, ends, metrics }
 }
 
@@ -140,4 +163,19 @@ async fn the_publisher_waits_for_the_connection_and_counts_what_the_broker_answe
         stop.cancel();
     };
     tokio::join!(publishing, broker);
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_registered_receives_no_error_for_a_message_that_is_none() {
+    let Fixture { mut reporter, mut publisher, mut ends, metrics } = fixture();
+    let messages = ["stranger", "lost", "pump-1"]
+        .map(|name| (&*format!("tenant/t/device/{name}/x").leak(), "no JSON", Reason::BadPayload));
+    reporter.report(&batch(messages.into()));
+    while let Ok(error) = publisher.errors.try_recv() {
+        publisher.publish(&error).await;
+    }
+    let sent = ends.outgoing.try_recv().unwrap().message;
+    assert_eq!(sent.topic.as_str(), "tenant/t/device/pump-1/errors");
+    assert!(ends.outgoing.try_recv().is_err());
+    assert_eq!((metrics.failed.get(), metrics.suppressed.get()), (1, 0), "the lost one");
 }

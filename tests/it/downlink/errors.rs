@@ -1,5 +1,6 @@
 //! Errors to devices: who receives one, how often, what it says; and that nothing waits for it.
 
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,8 +83,10 @@ fn a_device_receives_one_error_a_minute_for_each_reason() {
     let errors = Errors::subscribe(&pipeline.broker);
     let stale =
         r#"{"ts": 936144000.50, "seq": 7, "metrics": {"a": 1}, "provision_token": "secret"}"#;
-    let flood: Vec<Message> = (0..1_000)
-        .map(|_| to("acme/device/pump-1/telemetry/engine", stale))
+    // It comes first, so that its error would, too.
+    let stranger = to("acme/device/unknown/telemetry", "no JSON");
+    let flood: Vec<Message> = iter::once(stranger)
+        .chain((0..1_000).map(|_| to("acme/device/pump-1/telemetry/engine", stale)))
         .chain([
             to("acme/device/pump-1/telemetry", "no JSON"),
             to("acme/device/pump-2/telemetry", stale),
@@ -100,6 +103,7 @@ fn a_device_receives_one_error_a_minute_for_each_reason() {
     wait::until("three errors have arrived", || errors.all().len() == 3);
     assert!((count(&pipeline, "suppressed") - 999.0).abs() < 0.5, "{:?}", errors.all());
     let found = errors.all();
+    assert!(!found.iter().any(|(head, _)| head.contains("/unknown/")), "{found:?}");
     let first = found.iter().find(|(_, error)| error["type"] == "telemetry/engine").unwrap();
     let head = first.0.replace("expiry=299", "expiry=300");
     assert_eq!(
@@ -117,7 +121,7 @@ fn a_device_receives_one_error_a_minute_for_each_reason() {
         found.iter().any(|(head, error)| head.starts_with(&topic) && error["reason"] == reason)
     };
     assert!(of("pump-1", "BAD_PAYLOAD") && of("pump-2", "TIMESTAMP_OUT_OF_RANGE"), "{found:?}");
-    assert_eq!((pipeline.ended("quarantined"), pipeline.ended("ignored")), (1_003, 3));
+    assert_eq!((pipeline.ended("quarantined"), pipeline.ended("ignored")), (1_004, 3));
     pipeline.assert_unharmed();
 }
 

@@ -54,6 +54,9 @@ pub struct QueuedMessage {
     pub message: OutgoingMessage,
     /// Where its outcome goes.
     pub outcome: oneshot::Sender<ExchangeOutcome>,
+    /// The connection that its sender saw; `None`: none. It is sent on no other one: what its sender
+    /// knew may be out of date by then.
+    pub connection: Option<ConnectionId>,
 }
 
 /// Whether the exchange is connected.
@@ -89,13 +92,13 @@ pub fn exchange() -> (Exchange, ExchangeEnds) {
 
 impl Exchange {
     /// Queues a message, and waits for a place in the queue. The order of calls is the order on the
-    /// wire. The receiver gets the outcome; a closed one means [`ExchangeOutcome::Unknown`]. Without a
-    /// connection the message waits until the next attempt to connect fails.
+    /// wire. The receiver gets the outcome; a closed one means [`ExchangeOutcome::Unknown`]. A message
+    /// is published on the connection there is now. Before the first connection it waits until that
+    /// one is there or an attempt to connect fails.
     pub async fn send(&self, message: OutgoingMessage) -> oneshot::Receiver<ExchangeOutcome> {
-        let (outcome, answer) = oneshot::channel();
-        self.request_connection();
+        let (queued, answer) = self.queued(message);
         // An exchange that has ended drops the outcome, which the receiver reads as unknown.
-        let _ended = self.outgoing.send(QueuedMessage { message, outcome }).await;
+        let _ended = self.outgoing.send(queued).await;
         answer
     }
 
@@ -104,9 +107,8 @@ impl Exchange {
         &self,
         message: OutgoingMessage,
     ) -> Result<oneshot::Receiver<ExchangeOutcome>, OutgoingFull> {
-        let (outcome, answer) = oneshot::channel();
-        self.request_connection();
-        self.outgoing.try_send(QueuedMessage { message, outcome }).map_err(|_| OutgoingFull)?;
+        let (queued, answer) = self.queued(message);
+        self.outgoing.try_send(queued).map_err(|_| OutgoingFull)?;
         Ok(answer)
     }
 
@@ -123,5 +125,19 @@ impl Exchange {
     /// Lets the exchange connect, if it is not connected for its subscriptions anyway.
     pub fn request_connection(&self) {
         self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
+    }
+
+    /// A message for the connection there is now.
+    fn queued(
+        &self,
+        message: OutgoingMessage,
+    ) -> (QueuedMessage, oneshot::Receiver<ExchangeOutcome>) {
+        let connection = match &*self.state.borrow() {
+            ExchangeState::Connected { connection, .. } => Some(*connection),
+            ExchangeState::Disconnected => None,
+        };
+        self.request_connection();
+        let (outcome, answer) = oneshot::channel();
+        (QueuedMessage { message, outcome, connection }, answer)
     }
 }

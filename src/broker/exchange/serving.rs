@@ -29,6 +29,9 @@ use crate::domain::message::ConnectionId;
 /// How long the messages that are queued at `stop` may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The connection that messages wait for which were sent without one.
+const FIRST_CONNECTION: ConnectionId = ConnectionId(1);
+
 /// Codes of PUBACK from this one on mean a refusal.
 const REFUSED: u8 = 0x80;
 
@@ -159,11 +162,16 @@ impl<'a> Serving<'a> {
         self.tries.is_empty() && self.unanswered.has_room()
     }
 
-    /// Buffers a message, and those that wait behind it, as one write.
+    /// Buffers a message, and those that wait behind it, as one write. Those of an earlier connection
+    /// are not sent.
     fn send_queued(&mut self, queued: QueuedMessage) {
         let mut next = Some(queued);
-        while let Some(QueuedMessage { message, outcome }) = next {
-            self.send(message, Some(outcome));
+        while let Some(QueuedMessage { message, outcome, connection }) = next {
+            if connection.unwrap_or(FIRST_CONNECTION) == self.id {
+                self.send(message, Some(outcome));
+            } else {
+                let _nobody_waits = outcome.send(ExchangeOutcome::Unknown);
+            }
             next = self.may_send().then(|| self.lasting.ends.outgoing.try_recv().ok()).flatten();
         }
     }

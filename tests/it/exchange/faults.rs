@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice::domain::exchange::ExchangeOutcome;
 
 use super::exchange_harness::{ExchangeHarness, message, mosquitto_pub, of_devices};
-use crate::broker::peer::{PINGREQ, Peer, packet};
+use crate::broker::peer::{PINGREQ, Peer, SUBSCRIBE, packet};
 use crate::broker::session_harness::config;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::proxy::{Direction, Proxy};
@@ -62,6 +62,42 @@ fn messages_of_a_lost_connection_have_an_unknown_outcome_and_later_answers_are_v
     }
     exchange.wait_until_well();
     assert_eq!(exchange.publish(message("a", "{}")), ExchangeOutcome::Accepted);
+}
+
+#[test]
+fn a_message_that_waits_for_a_lost_connection_is_not_sent_on_the_next_one() {
+    let peer = Peer::listen();
+    let mut settings = of_devices();
+    (settings.marker, settings.writes) = (None, Vec::new());
+    let exchange = ExchangeHarness::start(&config(peer.port()), settings);
+    let mut caller = peer.accept();
+    // Receive Maximum 1: the second message waits for the answer to the first.
+    caller.answer_connect(&[0, 0, 3, 0x21, 0, 1]);
+    caller.expect(SUBSCRIBE);
+    caller.send(&packet(0x90, &[0, 2, 0, 1]));
+    exchange.wait_until_well();
+    let lost = ["a", "b"].map(|topic| exchange.send(message(topic, "{}")));
+    assert_eq!(&caller.expect(0x32)[..3], b"\0\x01a");
+    drop(caller);
+    let mut caller = peer.accept();
+    caller.answer_connect(&[0, 0, 0]);
+    caller.expect(SUBSCRIBE);
+    caller.send(&packet(0x90, &[0, 2, 0, 1]));
+    for outcome in lost {
+        assert_eq!(exchange.outcome(outcome), ExchangeOutcome::Unknown);
+    }
+    exchange.wait_until_well();
+    let outcome = exchange.send(message("c", "{}"));
+    let publish = loop {
+        match caller.packet() {
+            (0x32, body) => break body,
+            (PINGREQ, _) => caller.send(&packet(0xd0, &[])),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(&publish[..3], b"\0\x01c");
+    caller.send(&packet(0x40, &[publish[3], publish[4]]));
+    assert_eq!(exchange.outcome(outcome), ExchangeOutcome::Accepted);
 }
 
 #[test]

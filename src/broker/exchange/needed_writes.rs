@@ -23,6 +23,8 @@ pub struct NeededWrite {
     pub is_required: bool,
     /// Whether Sluice reads these topics too.
     pub is_read: bool,
+    /// Whether a request names the topic, so that a refusal of one topic says nothing of the others.
+    pub is_named_by_requests: bool,
 }
 
 /// All writes of a daemon with these settings.
@@ -46,6 +48,9 @@ pub fn to_devices() -> Vec<NeededWrite> {
     let tried = filters.iter().zip(OWN_WRITES);
     let mut writes: Vec<_> =
         tried.map(|(filter, topic)| NeededWrite::tried(filter, topic)).collect();
+    for write in &mut writes {
+        write.is_named_by_requests = write.filter == ALL_RESPONSES;
+    }
     writes.push(NeededWrite { is_read: true, ..NeededWrite::tried(OWN_MESSAGES, OWN_TRY) });
     writes
 }
@@ -55,22 +60,30 @@ pub fn to_devices() -> Vec<NeededWrite> {
 impl NeededWrite {
     /// A filter that is tried with an empty message to `topic`.
     pub fn tried(filter: &str, topic: &str) -> Self {
-        let try_topic = PublishTopic::new(topic).ok();
-        Self { filter: filter.to_owned(), try_topic, is_required: false, is_read: false }
+        Self { try_topic: PublishTopic::new(topic).ok(), ..Self::untried(filter) }
     }
 
     /// A filter of responses to operators. A caller that waits on a topic of all callers would
     /// receive the try.
     pub fn to_callers(filter: &str) -> Self {
         match filter.strip_suffix('#') {
-            Some(before) => Self::tried(filter, &format!("{before}{OWN_CALLER}")),
+            Some(before) => {
+                let tried = Self::tried(filter, &format!("{before}{OWN_CALLER}"));
+                Self { is_named_by_requests: true, ..tried }
+            }
             None => Self::untried(filter),
         }
     }
 
     /// A filter whose topics have subscribers that an empty message would confuse.
     pub fn untried(filter: &str) -> Self {
-        Self { filter: filter.to_owned(), try_topic: None, is_required: false, is_read: false }
+        Self {
+            filter: filter.to_owned(),
+            try_topic: None,
+            is_required: false,
+            is_read: false,
+            is_named_by_requests: false,
+        }
     }
 
     /// The line of Mosquitto's `acl_file` that permits it.

@@ -1,8 +1,10 @@
 //! What the broker refuses to the exchange, with the access rule that is missing.
 //!
 //! A refusal is no reason to reconnect: it is tried again from time to time. It publishes nothing.
+//! A topic that a request names does not count: a try of the same filter shows whether the line is
+//! missing. Else each caller could make Sluice unready.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +27,10 @@ const MAX: usize = 16;
 pub struct Refusals {
     username: Option<String>,
     by_line: BTreeMap<String, Refused>,
+    /// Tries of filters of which a topic that a request named was refused.
+    doubted: BTreeSet<PublishTopic>,
+    /// When the log last named such a topic.
+    logged_at: Option<Instant>,
     retry_at: Option<Instant>,
 }
 
@@ -44,12 +50,14 @@ struct Refused {
 impl Refusals {
     /// None yet; the rules are those of this user.
     pub fn new(username: Option<String>) -> Self {
-        Self { username, by_line: BTreeMap::new(), retry_at: None }
+        let (by_line, doubted) = (BTreeMap::new(), BTreeSet::new());
+        Self { username, by_line, doubted, logged_at: None, retry_at: None }
     }
 
     /// Forgets them all: a new connection tries again.
     pub fn forget(&mut self) {
         self.by_line.clear();
+        self.doubted.clear();
         self.retry_at = None;
     }
 
@@ -82,6 +90,12 @@ impl Refusals {
             return;
         }
         let needed = writes.iter().find(|write| write.covers(topic));
+        if let Some(write) = needed.filter(|write| write.is_named_by_requests)
+            && let Some(try_topic) = write.try_topic.as_ref().filter(|&tried| tried != topic)
+        {
+            self.doubt(topic, try_topic, now);
+            return;
+        }
         let line =
             needed.map_or_else(|| NeededWrite::untried(topic.as_str()).line(), NeededWrite::line);
         let refused = Refused {
@@ -127,7 +141,9 @@ impl Refusals {
             refused.is_subscription || refused.try_topic.is_some() || now < refused.at + UNTRIED
         });
         self.retry_at = (!self.by_line.is_empty()).then(|| now + RETRY);
-        Some(self.by_line.values().filter_map(|refused| refused.try_topic.clone()).collect())
+        let mut tries = std::mem::take(&mut self.doubted);
+        tries.extend(self.by_line.values().filter_map(|refused| refused.try_topic.clone()));
+        Some(tries.into_iter().collect())
     }
 
     /// One sentence with each refusal and its line; `None`: there is none.
@@ -146,6 +162,22 @@ impl Refusals {
             )
         });
         Some(each.collect::<Vec<_>>().join("; "))
+    }
+
+    /// A topic that a request named is refused: the try shows whether the line is missing.
+    fn doubt(&mut self, topic: &PublishTopic, try_topic: &PublishTopic, now: Instant) {
+        if self.logged_at.is_none_or(|at| at + UNTRIED <= now) {
+            self.logged_at = Some(now);
+            tracing::warn!(
+                topic = %topic,
+                "a response is not published: the broker's access rules refuse the topic that the \
+                 request names; Sluice tries another topic of the same rule"
+            );
+        }
+        if !self.doubted.contains(try_topic) {
+            self.doubted.insert(try_topic.clone());
+        }
+        self.retry_at = self.retry_at.or(Some(now + RETRY));
     }
 
     fn record(&mut self, line: String, refused: Refused, now: Instant) {
@@ -184,23 +216,46 @@ mod tests {
         let (writes, now) = (needed_writes::to_devices(), Instant::now());
         let mut refusals = Refusals::new(Some("sluice".to_owned()));
         assert_eq!(refusals.sentence(), None);
-        let response = topic("tenant/acme/device/pump-1/response/time/accepted");
-        refusals.write_refused(&response, 0x97, &writes, now);
+        let command = topic("tenant/acme/device/pump-1/commands");
+        refusals.write_refused(&command, 0x97, &writes, now);
         assert_eq!(refusals.sentence(), None, "a quota is no access rule");
-        refusals.write_refused(&response, 0x87, &writes, now);
+        refusals.write_refused(&command, 0x87, &writes, now);
         assert_eq!(
             refusals.sentence().unwrap(),
-            "the broker refuses messages to tenant/acme/device/pump-1/response/time/accepted \
-             (code 0x87): add the access rule `topic write tenant/+/device/+/response/#` for user \
-             sluice"
+            "the broker refuses messages to tenant/acme/device/pump-1/commands (code 0x87): \
+             add the access rule `topic write tenant/+/device/+/commands` for user sluice"
         );
         assert_eq!(refusals.due(now), None);
         let tries = refusals.due(now + RETRY).unwrap();
-        assert_eq!(tries, [topic("tenant/$sluice/device/probe/response/probe")]);
+        assert_eq!(tries, [topic("tenant/$sluice/device/probe/commands")]);
         refusals.write_accepted(&tries[0], &writes);
         assert_eq!(refusals.sentence(), None);
         assert_eq!(refusals.due(now + RETRY * 2), Some(Vec::new()));
         assert_eq!(refusals.retry_at(), None);
+    }
+
+    #[test]
+    fn a_refused_topic_that_a_request_named_counts_only_if_the_try_is_refused_too() {
+        let now = Instant::now();
+        let writes = [needed_writes::to_devices(), vec![NeededWrite::to_callers("a/response/#")]];
+        let writes = writes.concat();
+        let mut refusals = Refusals::new(None);
+        for named in ["tenant/acme/device/pump-1/response/x/y", "a/response/me/x", "a/response/me"]
+        {
+            refusals.write_refused(&topic(named), 0x87, &writes, now);
+        }
+        assert_eq!((refusals.sentence(), refusals.due(now)), (None, None));
+        let tries = refusals.due(now + RETRY).unwrap();
+        assert_eq!(
+            tries,
+            [topic("a/response/$sluice"), topic("tenant/$sluice/device/probe/response/probe")]
+        );
+        refusals.write_accepted(&tries[0], &writes);
+        assert_eq!((refusals.sentence(), refusals.retry_at()), (None, None));
+        refusals.write_refused(&tries[1], 0x87, &writes, now);
+        let sentence = refusals.sentence().unwrap();
+        assert!(sentence.contains("`topic write tenant/+/device/+/response/#`"), "{sentence}");
+        assert!(!sentence.contains("a/response"), "{sentence}");
     }
 
     #[test]

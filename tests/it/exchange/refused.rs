@@ -54,6 +54,24 @@ fn a_missing_write_is_named_at_the_connect_and_forgotten_when_it_is_there() {
 }
 
 #[test]
+fn a_refused_topic_that_a_request_named_makes_nothing_unready_unless_the_line_is_missing() {
+    let narrow = format!("{RULES}topic write tenant/+/device/+/response/+\n");
+    let broker = broker(&narrow);
+    let exchange = ExchangeHarness::start_well(&as_sluice(broker.port()), of_devices());
+    let deep = || message("tenant/acme/device/p1/response/x/y", "{}");
+    let command = || message("tenant/acme/device/p1/commands", "{}");
+    assert_eq!(exchange.publish(deep()), ExchangeOutcome::Refused(0x87));
+    // Its PUBACK is later than what the refusal reports.
+    assert_eq!(exchange.publish(command()), ExchangeOutcome::Accepted);
+    assert_eq!(exchange.trouble(), None);
+    fs::write(broker.dir().path().join("acl"), RULES).unwrap();
+    broker.signal("HUP");
+    assert_eq!(exchange.publish(deep()), ExchangeOutcome::Refused(0x87));
+    exchange.wait_for_trouble(&["`topic write tenant/+/device/+/response/#`"]);
+    assert_eq!((exchange.reconnects(), exchange.is_connected()), (0, true));
+}
+
+#[test]
 fn without_an_api_only_a_refused_message_is_named() {
     let broker = broker(&RULES.replace("topic write tenant/+/device/+/commands\n", ""));
     let exchange = ExchangeHarness::start(&as_sluice(broker.port()), idle());

@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn only_a_renewal_with_a_signature_proves_itself() {
         let proves = |route: DeviceRoute, proof: Value| {
-            let params = Map::from_iter([(certificate::PROOF.to_owned(), proof)]);
+            let params: Map<String, Value> =
+                [(certificate::PROOF.to_owned(), proof)].into_iter().collect();
             route.proves_itself(&params)
         };
         assert!(proves(DeviceRoute::CertificateRenew, "QUJD".into()));

@@ -11,7 +11,7 @@ use sluice::domain::ids::DeviceKey;
 use sluice::domain::message::CommandVerdict;
 use sluice::domain::ports::Sink;
 use sluice::store::connection::database::Database;
-use sluice::store::downlink::command_changes::take_open;
+use sluice::store::downlink::command_changes::{TakeRoom, take_open};
 use sluice::store::downlink::command_queue::{DueCommand, QueuePlace, SkippedDevices};
 use sluice::store::downlink::outbox::{CommandLimits, OutboxSession};
 use sluice::store::downlink::pushes::SkippedPushes;
@@ -166,7 +166,8 @@ async fn a_locked_row_delays_neither_the_publisher_nor_a_device() {
     let published = [["c1", "PENDING"], ["c2", "PUBLISHED"], ["c3", "PUBLISHED"]];
     assert_eq!(it.database.query(rows), published);
     let device = DeviceKey::new("acme", "d1").unwrap();
-    let taken = take_open(it.store.pool(), &device, 10, LIMITS.ttl).await.unwrap();
+    let room = TakeRoom { commands: 10, bytes: 65_536, bytes_each: 256 };
+    let taken = take_open(it.store.pool(), &device, room, LIMITS.ttl).await.unwrap();
     assert_eq!(taken.len(), 1, "the device gets the locked command");
     lock.rollback().await.unwrap();
     assert!(session.record_published(&[&read[0]]).await.unwrap().is_empty());

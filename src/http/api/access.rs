@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::state::Api;
 use crate::domain::caller::CallerRole;
@@ -84,22 +84,18 @@ pub(super) fn always(_: &[u8]) -> bool {
 
 /// For a body that orders a private key, and for one that cannot be read.
 pub(super) fn with_new_key(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct KeyField {
-        #[serde(default)]
-        new_key: bool,
-    }
-    serde_json::from_slice(body).map_or(true, |KeyField { new_key }| new_key)
+    object(body).is_none_or(|fields| fields.get("new_key").is_some_and(|value| *value != false))
 }
 
 /// For a body that adds a device, which gets a token unless the body says no, and for one that
 /// cannot be read.
 pub(super) fn unless_without_token(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct TokenChoiceField {
-        token: Option<bool>,
-    }
-    serde_json::from_slice(body).map_or(true, |TokenChoiceField { token }| token.unwrap_or(true))
+    object(body).is_none_or(|fields| fields.get("token").is_none_or(|value| *value != false))
+}
+
+/// An array is none: a struct would be read from it, too.
+fn object(body: &[u8]) -> Option<Map<String, Value>> {
+    serde_json::from_slice(body).ok()
 }
 
 // === impl RouteAccess ===

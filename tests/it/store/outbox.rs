@@ -22,13 +22,13 @@ use super::{StoreHarness, add_verdict, harness, settings};
 use crate::support::database::query_at;
 use crate::support::postgres::Postgres;
 
+const ROOM: TakeRoom = TakeRoom { commands: 10, bytes: 65_536, bytes_each: 256 };
 const LIMITS: CommandLimits = CommandLimits {
     window: 3,
     ttl: Duration::from_hours(1),
     resend: Duration::from_secs(30),
     attempts: 2,
 };
-
 const REGISTRY: &str = "INSERT INTO tenants (tenant_id, status) VALUES ('acme', 'ACTIVE'), ('late', 'SUSPENDED');
     INSERT INTO devices (tenant_id, device_id, status) VALUES ('acme', 'd1', 'ACTIVE'), ('acme', 'd2', 'ACTIVE'),
         ('acme', 'off', 'INACTIVE'), ('late', 'd1', 'ACTIVE')";
@@ -165,8 +165,7 @@ async fn a_locked_row_delays_neither_the_publisher_nor_a_device() {
     let rows = "SELECT command_type, status FROM device_commands ORDER BY 1";
     let published = [["c1", "PENDING"], ["c2", "PUBLISHED"], ["c3", "PUBLISHED"]];
     assert_eq!(it.database.query(rows), published);
-    let device = DeviceKey::new("acme", "d1").unwrap();
-    let room = TakeRoom { commands: 10, bytes: 65_536, bytes_each: 256 };
+    let (device, room) = (DeviceKey::new("acme", "d1").unwrap(), ROOM);
     let taken = take_open(it.store.pool(), &device, room, LIMITS.ttl).await.unwrap();
     assert_eq!(taken.len(), 1, "the device gets the locked command");
     lock.rollback().await.unwrap();

@@ -65,7 +65,7 @@ fn prepared(rules: impl Fn(String) -> String) -> (RevocationStack, Settings) {
 /// Runs it for a moment; its summary.
 fn run(settings: &Settings) -> Value {
     let arguments =
-        ["demo", "--seconds", "4", "--devices", "6", "--rate", "600", "--log", "daemon.log"];
+        ["demo", "--seconds", "6", "--devices", "6", "--rate", "600", "--log", "daemon.log"];
     let said = settings
         .run(&[&arguments[..], &["--certificates", "devices", "--output", "json"]].concat());
     let summary: Value = serde_json::from_str(&said).unwrap();

@@ -189,6 +189,6 @@ fn what_only_the_database_refuses_is_singled_out_wherever_it_stands() {
         pipeline.value("SELECT reported FROM device_state WHERE device_id = 'p0'"),
         r#"{"a": 1}"#
     );
-    assert_eq!(pipeline.value("SELECT status FROM device_commands"), "PENDING");
+    assert_eq!(pipeline.value("SELECT status FROM device_commands"), "PUBLISHED");
     pipeline.assert_unharmed();
 }

@@ -3,7 +3,8 @@
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`], [`enrolment`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
-//! responses: [`exchange`], [`base64_text`], [`caller`]. Between the wings: [`ports`] (traits),
+//! responses: [`exchange`], [`base64_text`], [`caller`]. Links to other brokers: [`link`],
+//! [`forwarding`], [`remote`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod base64_text;
@@ -18,8 +19,10 @@ pub mod device_topics;
 pub mod enrolment;
 pub mod exchange;
 pub mod finding;
+pub mod forwarding;
 pub(crate) mod hex;
 pub mod ids;
+pub mod link;
 pub mod message;
 pub mod ports;
 pub(crate) mod probe;
@@ -28,6 +31,7 @@ pub(crate) mod rate_limit;
 pub mod redact;
 pub mod refusal;
 pub mod registry_change;
+pub mod remote;
 pub mod time;
 pub(crate) mod time_range;
 pub mod token;

@@ -11,9 +11,10 @@
 //! time, [`disk`] reads files, [`tls_roots`] the authorities that Sluice trusts. Outside the spine:
 //! [`pki`] signs certificates, [`registry`] issues and revokes them, [`access`] decides what a
 //! client may do at the broker, [`quarantine`] replays and discards refused messages, [`downlink`]
-//! publishes commands and desired documents to devices, [`http`] serves the API, the hooks and the
-//! ops endpoints, and [`mqtt_api`] answers requests over MQTT. For the operator: [`cli`] is the
-//! command line, [`command`] what its commands share, [`sim`] the simulated fleets.
+//! publishes commands and desired documents to devices, [`link`] connects to other brokers and
+//! clouds, [`http`] serves the API, the hooks and the ops endpoints, and [`mqtt_api`] answers requests
+//! over MQTT. For the operator: [`cli`] is the command line, [`command`] what its commands share,
+//! [`sim`] the simulated fleets.
 //!
 //! # Invariants
 //! 1. A message is acknowledged only after the commit that stores it.
@@ -38,6 +39,7 @@ pub mod downlink;
 pub mod http;
 pub mod ingest;
 pub mod lifecycle;
+pub mod link;
 pub mod mqtt_api;
 pub mod pki;
 mod quarantine;

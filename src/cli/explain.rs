@@ -70,6 +70,7 @@ pub async fn run(
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     };
     let database = context::open_database(config)?;
     check_schema(&database).await?;

@@ -54,6 +54,7 @@ impl Config {
             ingest: sections::ingest::IngestConfig::read(&mut reader),
             downlink: sections::downlink::DownlinkConfig::read(&mut reader),
             mqtt_api: sections::mqtt_api::MqttApiConfig::read(&mut reader),
+            links: sections::links::LinksConfig::read(&mut reader),
             certificates: sections::certificates::CertificatesConfig::read(&mut reader),
             access: sections::access::AccessConfig::read(&mut reader),
             http: sections::http::HttpConfig::read(&mut reader),

@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod ingest;
 pub mod issuer;
 mod issuer_list;
+pub(crate) mod links;
 pub mod mqtt_api;
 mod names;
 pub(crate) mod process;

@@ -3,7 +3,8 @@
 //! The rows of an area are in its file of [`super::sections`], beside the type they fill.
 
 use super::sections::{
-    access, broker, certificates, database, downlink, est, http, ingest, mqtt_api, process, public,
+    access, broker, certificates, database, downlink, est, http, ingest, links, mqtt_api, process,
+    public,
 };
 use super::setting::Setting;
 
@@ -19,7 +20,7 @@ pub struct Area {
 }
 
 /// All settings, by area.
-pub const AREAS: [Area; 11] = [
+pub const AREAS: [Area; 12] = [
     Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
     Area {
         name: "database",
@@ -41,6 +42,7 @@ pub const AREAS: [Area; 11] = [
         doc: "Requests over MQTT: of devices, and of operators.",
         settings: mqtt_api::SETTINGS,
     },
+    Area { name: "links", doc: "Links to other brokers and clouds.", settings: links::SETTINGS },
     Area {
         name: "certificates",
         doc: "The certificate authority, the CRL, and how the broker is notified of it.",
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 105] = [
+    const PROMISED: [(&str, Option<&str>); 106] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -164,6 +166,7 @@ mod tests {
         ("MQTT_API_CALLERS", None),
         ("MQTT_API_SECRETS", Some("0")),
         ("MQTT_INSECURE_SKIP_VERIFY", None),
+        ("LINKS_PATH", None),
         ("DEVICE_CA_CERT_PATH", None),
         ("DEVICE_CA_KEY_PATH", None),
         ("CRL_OUTPUT_PATH", None),

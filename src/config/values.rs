@@ -17,6 +17,8 @@ pub struct Config {
     pub downlink: sections::downlink::DownlinkConfig,
     /// Requests over MQTT.
     pub mqtt_api: sections::mqtt_api::MqttApiConfig,
+    /// Links to other brokers and clouds.
+    pub links: sections::links::LinksConfig,
     /// Certificates, the CRL and the broker's access rules.
     pub certificates: sections::certificates::CertificatesConfig,
     /// Access: the policy and the token issuers.

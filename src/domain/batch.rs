@@ -9,6 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::ids::DeviceKey;
+use super::link::Forward;
 use super::message::{CommandAck, Delivery, Reading, ShadowReport};
 use super::quarantine_sampling::{RefusalCount, Sampler, SharedSampler};
 use super::redact::redact;
@@ -123,6 +124,9 @@ pub struct Batch {
     pub tokens: Vec<(usize, TokenHash)>,
     /// Devices whose `device_state` is due, sorted by device.
     pub sightings: Vec<LastSeen>,
+    /// Accepted messages that links forward. Those of messages that are not stored, or were stored
+    /// before, are not written.
+    pub forwards: Vec<Forward>,
     /// The refused messages, also those that are only counted: index of the delivery and why.
     /// `None`: no task reads them.
     pub refused: Option<Vec<(usize, Refusal)>>,

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::ids::DeviceKey;
+use super::link::LinkArrival;
 use super::redact::secrets;
 use super::time::Timestamp;
 use super::token::TokenHash;
@@ -19,6 +20,10 @@ use super::token::TokenHash;
 /// process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// Connections of links have numbers from here on: the number of the link, and 32 bits for its own
+/// count.
+const FIRST_OF_LINKS: u64 = 1 << 32;
 
 /// The right to acknowledge one message, once, on its own connection. Void after that connection
 /// has ended.
@@ -59,6 +64,8 @@ pub struct Delivery {
     pub correlation: Option<Box<Bytes>>,
     /// Set for a replay from quarantine.
     pub replay: Option<Box<ReplayOrigin>>,
+    /// Set for a message from a link.
+    pub arrival: Option<Box<LinkArrival>>,
 }
 
 /// What quarantine keeps of a message in addition to its redacted payload.
@@ -153,6 +160,21 @@ pub enum CommandVerdict {
     InProgress,
 }
 
+// === impl ConnectionId ===
+
+impl ConnectionId {
+    /// Connection `count` of the link with this number within the process.
+    pub const fn of_link(link: u32, count: u32) -> Self {
+        Self(((link as u64 + 1) << 32) | count as u64)
+    }
+
+    /// The number of the link that the connection belongs to; `None`: a connection to the local
+    /// broker.
+    pub const fn link(self) -> Option<u32> {
+        if self.0 < FIRST_OF_LINKS { None } else { Some(((self.0 >> 32) - 1) as u32) }
+    }
+}
+
 // === impl CommandVerdict ===
 
 impl CommandVerdict {
@@ -198,12 +220,14 @@ impl Site {
 // === impl Delivery ===
 
 impl Delivery {
-    /// Identifies the message: the hash under which it was quarantined, or else that of its
-    /// contents.
+    /// Identifies the message: the hash under which it was quarantined, the identity of its event, or
+    /// else the hash of its contents.
     pub fn message_id(&self) -> Uuid {
-        self.replay
-            .as_ref()
-            .map_or_else(|| message_id(&self.topic, &self.payload), |replay| replay.message_id)
+        if let Some(replay) = &self.replay {
+            return replay.message_id;
+        }
+        let event = self.arrival.as_ref().and_then(|arrival| arrival.message_id);
+        event.unwrap_or_else(|| message_id(&self.topic, &self.payload))
     }
 }
 

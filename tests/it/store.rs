@@ -129,6 +129,7 @@ fn deliver(batch: &mut Batch, device: &DeviceKey, msg_type: &str, payload: &[u8]
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     });
     batch.deliveries.len() - 1
 }

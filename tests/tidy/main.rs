@@ -26,7 +26,7 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 21] = [
+const RANKS: [(&str, u8); 22] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
@@ -41,6 +41,7 @@ const RANKS: [(&str, u8); 21] = [
     ("ingest", 4),
     ("registry", 4),
     ("downlink", 4),
+    ("link", 4),
     ("quarantine", 5),
     ("http", 6),
     ("mqtt_api", 7),
@@ -52,15 +53,16 @@ const RANKS: [(&str, u8); 21] = [
 
 /// Each of these crates is named by one module only, or by those that use TLS, so that it can be
 /// replaced there.
-const OWNED_CRATES: [(&str, &[&str]); 20] = [
+const OWNED_CRATES: [(&str, &[&str]); 21] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
-    ("tokio_rustls", &["broker", "access", "tls_roots", "http"]),
-    ("ring", &["broker", "access", "pki"]),
-    ("base64", &["domain", "broker", "access", "http"]),
-    ("hyper", &["access"]),
-    ("hyper_util", &["access"]),
-    ("http_body_util", &["access"]),
+    ("tokio_rustls", &["broker", "access", "tls_roots", "http", "link"]),
+    ("tokio_tungstenite", &["broker"]),
+    ("ring", &["broker", "access", "pki", "link"]),
+    ("base64", &["domain", "broker", "access", "http", "link"]),
+    ("hyper", &["access", "link"]),
+    ("hyper_util", &["access", "link"]),
+    ("http_body_util", &["access", "link"]),
     ("sqlx", &["store"]),
     ("moka", &["ingest"]),
     ("prometheus", &["telemetry"]),

@@ -94,6 +94,7 @@ impl ReceiveBuffer {
             ack,
             correlation: correlation(&properties),
             replay: None,
+            arrival: None,
         });
     }
 

@@ -20,6 +20,7 @@ fn delivery(topic: &'static str, payload: &'static str) -> Delivery {
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) async fn explain(
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     };
     let explained =
         explain::explain(&api.database.directory(), &api.config.ingest, &delivery, now).await?;

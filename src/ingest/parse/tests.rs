@@ -33,6 +33,7 @@ fn delivery(topic: &str, payload: &[u8]) -> Delivery {
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     }
 }
 

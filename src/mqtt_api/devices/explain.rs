@@ -54,6 +54,7 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> ReplyResult {
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     };
     let known = RegistryAnswer { tenant_suspended: false, device: call.registered.cloned() };
     let config = &call.services.config.ingest;

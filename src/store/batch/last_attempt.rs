@@ -180,6 +180,7 @@ mod tests {
             ack: None,
             correlation: None,
             replay: None,
+            arrival: None,
         };
         Batch { deliveries: vec![delivery], ..Batch::default() }
     }

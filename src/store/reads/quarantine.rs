@@ -307,6 +307,7 @@ impl Record {
             ack: None,
             correlation: None,
             replay: Some(Box::new(self.replay.clone())),
+            arrival: None,
         }
     }
 }

@@ -64,5 +64,6 @@ fn delivery(topic: &'static str, payload: Bytes) -> Delivery {
         ack: None,
         correlation: None,
         replay: None,
+        arrival: None,
     }
 }

@@ -1,0 +1,11 @@
+//! Links: connections to other brokers and clouds. Accepted messages go out over them, and messages
+//! that come from them take the same way as those of the local broker.
+//!
+//! It authorizes no message and writes no row of telemetry; an outage of a link never holds up ingest.
+//!
+//! In reading order: [`settings`] describes one link, [`kind`] which broker it leads to, [`limits`]
+//! what that broker accepts.
+
+pub mod kind;
+pub mod limits;
+pub mod settings;

@@ -61,7 +61,18 @@ pub struct TlsListener {
 
 /// The version of the broker the tests run on, as major and minor.
 pub fn version() -> (u32, u32) {
-    static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
+    let (major, minor, _) = release();
+    (major, minor)
+}
+
+/// Whether the broker ends the connection of a client whose Response Topic no client could publish
+/// to, and its own clients refuse to send one: 2.0.21 does, 2.0.11 does not.
+pub fn checks_response_topics() -> bool {
+    release() > (2, 0, 11)
+}
+
+fn release() -> (u32, u32, u32) {
+    static VERSION: OnceLock<(u32, u32, u32)> = OnceLock::new();
     *VERSION.get_or_init(|| {
         let program = find_program("mosquitto")
             .expect("mosquitto is not installed; scripts/test installs it");
@@ -71,7 +82,7 @@ pub fn version() -> (u32, u32) {
         let number = text.split_whitespace().nth(2).unwrap_or_default();
         let parts: Vec<u32> = number.split('.').filter_map(|part| part.parse().ok()).collect();
         assert!(parts.len() == 3 && text.starts_with("mosquitto version "), "{output:?}");
-        (parts[0], parts[1])
+        (parts[0], parts[1], parts[2])
     })
 }
 

@@ -57,6 +57,11 @@ missing_packages() {
         { has pki && [ -e /usr/lib/ipsec/plugins/libstrongswan-openssl.so ]; } || say strongswan-pki libstrongswan-standard-plugins
         [ -e "$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)" ] || say faketime
         has chromium || say chromium
+        # Clients of other makers, and what the broker with a cloud's login is built from.
+        { has node && has npm; } || say nodejs npm
+        [ -e /usr/include/mosquitto_plugin.h ] || say mosquitto-dev libmosquitto-dev
+        [ -e /usr/include/cjson/cJSON.h ] || say libcjson-dev
+        [ -e /usr/include/openssl/evp.h ] || say libssl-dev
         { has docker-compose || docker compose version >/dev/null 2>&1; } || say docker-compose
     fi
 }

@@ -22,6 +22,7 @@ mod exchange;
 mod faults;
 mod fuzz_targets;
 mod hooks;
+mod links;
 mod logging;
 mod mqtt_api;
 mod pipeline;

@@ -11,6 +11,7 @@ use crate::support::mosquitto::{Mosquitto, MosquittoOptions, TlsListener};
 use crate::support::process::run_to_end;
 
 /// An authority, and what it signed.
+#[derive(Debug)]
 pub struct Authority {
     dir: Scratch,
 }

@@ -1,0 +1,10 @@
+//! Links to other brokers, against real ones: a Mosquitto that logs in and refuses as a cloud does,
+//! and clients that are not ours. The stand-ins are in `tests/links`; each says what it cannot show.
+#![allow(
+    dead_code,
+    reason = "a fixture offers what its server can do, also what no test needs at the moment"
+)]
+
+pub mod cloud;
+pub mod rig;
+mod rig_checks;

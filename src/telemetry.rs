@@ -19,6 +19,7 @@ pub(crate) mod http;
 pub(crate) mod ingest;
 pub(crate) mod isolation;
 pub(crate) mod issuer_keys;
+pub mod links;
 pub(crate) mod log_writer;
 pub(crate) mod logs;
 pub mod metrics;

@@ -34,6 +34,11 @@ macro_rules! metrics {
         prometheus::Histogram::with_opts(
             prometheus::HistogramOpts::new($metric, str::trim($help)).buckets($buckets.to_vec()))
     };
+    (@make HistogramVec, $metric:literal, $help:expr, $labels:expr, $buckets:expr) => {
+        prometheus::HistogramVec::new(
+            prometheus::HistogramOpts::new($metric, str::trim($help)).buckets($buckets.to_vec()),
+            &$labels)
+    };
     (@make $type:ident, $metric:literal, $help:expr) => {
         prometheus::$type::new($metric, str::trim($help))
     };

@@ -16,6 +16,7 @@ use super::http::HttpMetrics;
 use super::ingest::IngestMetrics;
 use super::isolation::IsolationMetrics;
 use super::issuer_keys::IssuerKeyMetrics;
+use super::links::LinkMetrics;
 use super::log_writer;
 use super::mqtt_api::{MqttApiMetrics, RequestDrop};
 use super::revocation::RevocationMetrics;
@@ -62,6 +63,8 @@ pub struct Metrics {
     pub device_errors: DeviceErrorMetrics,
     /// Metrics of the HTTP listeners.
     pub http: HttpMetrics,
+    /// Metrics of the links to other brokers.
+    pub links: LinkMetrics,
     /// Metrics of the log.
     pub logs: LogMetrics,
     /// Metrics of requests over MQTT.
@@ -102,6 +105,7 @@ impl Metrics {
             guests: GuestMetrics::register(&registry)?,
             device_errors: DeviceErrorMetrics::new(&registry)?,
             http: HttpMetrics::new(&registry)?,
+            links: LinkMetrics::register(&registry)?,
             logs: LogMetrics::register(&registry)?,
             mqtt_api,
             store: StoreMetrics::register(&registry)?,

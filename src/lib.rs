@@ -8,7 +8,8 @@
 //!
 //! Around the spine: [`domain`] has the types that the others share, [`config`] reads the settings,
 //! [`telemetry`] has metrics and logs, [`lifecycle`] starts and stops tasks, [`clock`] reads the
-//! time, [`disk`] reads files, [`tls_roots`] the authorities that Sluice trusts. Outside the spine:
+//! time, [`disk`] reads files, [`tls_roots`] the authorities that Sluice trusts, [`web_request`] sends
+//! one HTTP request. Outside the spine:
 //! [`pki`] signs certificates, [`registry`] issues and revokes them, [`access`] decides what a
 //! client may do at the broker, [`quarantine`] replays and discards refused messages, [`downlink`]
 //! publishes commands and desired documents to devices, [`link`] connects to other brokers and
@@ -48,3 +49,4 @@ mod sim;
 pub mod store;
 pub mod telemetry;
 mod tls_roots;
+mod web_request;

@@ -4,8 +4,9 @@
 //! It authorizes no message and writes no row of telemetry; an outage of a link never holds up ingest.
 //!
 //! In reading order: [`settings`] describes one link, [`kind`] which broker it leads to, [`limits`]
-//! what that broker accepts.
+//! what that broker accepts; [`aws`] gets credentials of AWS and signs URLs with them.
 
+pub mod aws;
 pub mod kind;
 pub mod limits;
 pub mod settings;

@@ -21,10 +21,6 @@ use super::token::TokenHash;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// Connections of links have numbers from here on: the number of the link, and 32 bits for its own
-/// count.
-const FIRST_OF_LINKS: u64 = 1 << 32;
-
 /// The right to acknowledge one message, once, on its own connection. Void after that connection
 /// has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -170,8 +166,9 @@ impl ConnectionId {
 
     /// The number of the link that the connection belongs to; `None`: a connection to the local
     /// broker.
-    pub const fn link(self) -> Option<u32> {
-        if self.0 < FIRST_OF_LINKS { None } else { Some(((self.0 >> 32) - 1) as u32) }
+    pub fn link(self) -> Option<u32> {
+        let number = (self.0 >> 32).checked_sub(1)?;
+        u32::try_from(number).ok()
     }
 }
 

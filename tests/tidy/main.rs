@@ -26,7 +26,7 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 22] = [
+const RANKS: [(&str, u8); 23] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
@@ -34,6 +34,7 @@ const RANKS: [(&str, u8); 22] = [
     ("telemetry", 2),
     ("lifecycle", 2),
     ("clock", 2),
+    ("web_request", 2),
     ("broker", 3),
     ("store", 3),
     ("pki", 3),
@@ -56,13 +57,13 @@ const RANKS: [(&str, u8); 22] = [
 const OWNED_CRATES: [(&str, &[&str]); 21] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
-    ("tokio_rustls", &["broker", "access", "tls_roots", "http", "link"]),
+    ("tokio_rustls", &["broker", "access", "tls_roots", "web_request", "http", "link"]),
     ("tokio_tungstenite", &["broker"]),
-    ("ring", &["broker", "access", "pki", "link"]),
+    ("ring", &["broker", "access", "pki", "link", "web_request"]),
     ("base64", &["domain", "broker", "access", "http", "link"]),
-    ("hyper", &["access", "link"]),
-    ("hyper_util", &["access", "link"]),
-    ("http_body_util", &["access", "link"]),
+    ("hyper", &["web_request"]),
+    ("hyper_util", &["web_request"]),
+    ("http_body_util", &["web_request"]),
     ("sqlx", &["store"]),
     ("moka", &["ingest"]),
     ("prometheus", &["telemetry"]),

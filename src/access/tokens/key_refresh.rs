@@ -238,7 +238,7 @@ fn may_request_refresh(cached: &CachedKeys) -> bool {
 async fn read(source: &IssuerKeySource) -> Result<KeySet, RefreshError> {
     Ok(match source {
         IssuerKeySource::Url { url, ca_cert } => {
-            KeySet::from_jwks(&fetch::fetch(url, ca_cert.clone()).await?)?
+            KeySet::from_jwks(&fetch::fetch(url, ca_cert.as_deref()).await?)?
         }
         IssuerKeySource::JwksFile(path) => KeySet::from_jwks(&read_file(path).await?)?,
         IssuerKeySource::PemFile(path) => KeySet::from_pem(&read_file(path).await?)?,

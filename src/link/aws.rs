@@ -3,9 +3,10 @@
 //! It opens no MQTT connection. AWS judges the signature at the upgrade to a websocket only, so
 //! nothing here ends a connection.
 //!
-//! In reading order: [`signing_keys`] are the credentials; [`credentials`] decides which credentials a connection uses and when to get
-//! others; [`environment`], [`profile`] and [`cognito`] are where they come from, [`identity`] keeps
-//! the identity of a guest; [`sigv4`] signs the URL; [`server_date`] compares the clocks.
+//! In reading order: [`signing_keys`] are the credentials; [`credentials`] decides which of them a
+//! connection uses and when to get others; [`environment`], [`profile`] and [`cognito`] are where they
+//! come from, [`identity`] keeps the identity of a guest; [`sigv4`] signs the URL; [`server_date`]
+//! compares the clocks.
 
 pub mod cognito;
 pub mod cognito_error;

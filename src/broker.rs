@@ -17,12 +17,15 @@
 //! In reading order: [`session`] connects and reconnects, and runs the loop of each connection;
 //! [`transport`] turns bytes into packets and back; `login` makes the credentials of CONNECT;
 //! [`error`] names each failure, with advice. [`exchange`] is the second connection, for requests and
-//! for messages to devices. Apart from the session, [`tools`] inspects the broker,
+//! for messages to devices. [`remote`] is
+//! a connection to another broker. Apart from the session, [`tools`] inspects the broker,
 //! publishes, and ends the sessions of revoked devices.
 
 pub(crate) mod error;
 pub mod exchange;
-mod login;
+pub(crate) mod login;
+pub mod remote;
 pub mod session;
+pub mod setting_names;
 pub mod tools;
 pub(crate) mod transport;

@@ -10,6 +10,7 @@ use tokio_rustls::rustls::AlertDescription as Alert;
 
 use super::login::jwt::MintError;
 use super::transport::packets::{DisconnectReason, Malformed};
+use super::transport::web_socket_fault::WebSocketFault;
 use crate::disk;
 
 /// Two clients with one client id take the session from each other: the one that lost waits at
@@ -155,6 +156,34 @@ pub enum BrokerError {
         /// The code.
         code: u8,
     },
+    /// The broker refused a newer login token on the connection.
+    #[error(
+        "the broker refused the newer login token with code 0x{code:02X}: {}; \
+         reconnecting with a new token",
+        connect_advice(*.code)
+    )]
+    RenewalRefused {
+        /// The reason code.
+        code: u8,
+    },
+    /// The HTTP request for a websocket was refused.
+    #[error("the server refused the websocket with HTTP status {status}{}{}", in_brackets(.error_type.as_ref()), in_quotes(.message.as_ref()))]
+    Upgrade {
+        /// The HTTP status.
+        status: u16,
+        /// The type of error that AWS names.
+        error_type: Option<String>,
+        /// The server's message.
+        message: Option<String>,
+        /// The server's clock, as its `Date` says.
+        date: Option<String>,
+    },
+    /// The answer to the request for a websocket is none.
+    #[error("the server's answer to the request for a websocket is invalid: {0}")]
+    NotUpgraded(&'static str),
+    /// The websocket failed.
+    #[error("{0}")]
+    WebSocket(#[from] WebSocketFault),
     /// DISCONNECT.
     #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, reason_text(.0.reason.as_ref()), disconnect_advice(.0.code))]
     Dismissed(DisconnectReason),
@@ -181,9 +210,12 @@ impl BrokerError {
     /// Error of a socket after the connect. Under TLS 1.3 an alert about the client certificate
     /// arrives this way.
     pub fn of_io(error: io::Error) -> Self {
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).cloned();
+        let inner = error.get_ref();
+        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).cloned();
+        let websocket = inner.and_then(|inner| inner.downcast_ref::<WebSocketFault>()).cloned();
         match tls {
             Some(source) => Self::Tls { source },
+            None if websocket.is_some() => websocket.map_or(Self::Closed, Self::WebSocket),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None => Self::Broken(error),
         }
@@ -204,9 +236,17 @@ impl BrokerError {
 
 // --- private helpers ---
 
+fn in_brackets(text: Option<&String>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+fn in_quotes(text: Option<&String>) -> String {
+    text.map(|text| format!(": \"{text}\"")).unwrap_or_default()
+}
+
 /// The broker's reason text, if any.
 fn reason_text(reason: Option<&String>) -> String {
-    reason.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
+    in_brackets(reason.map(|text| format!("\"{text}\"")).as_ref())
 }
 
 fn tls_advice(error: &rustls::Error) -> &'static str {

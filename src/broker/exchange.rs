@@ -6,16 +6,16 @@
 //!
 //! [`Exchange`] is the handle; clones share the connection. In reading order: [`connection`] connects
 //! and reconnects with what [`exchange_context`] holds, [`serving`] is the loop of one connection, [`exchange_timers`] when it acts,
-//! [`subscriptions`] what it subscribes to, [`needed_writes`] what it must be able to publish, [`in_flight`] what the broker has not
+//! [`subscriptions`] what it subscribes to, [`needed_writes`] what it must be able to publish, [`sent_message`] what the broker has not
 //! answered, [`refusals`] what it has refused, [`request_queue`] the way to the dispatcher.
 
 pub mod connection;
 pub(crate) mod exchange_context;
 pub(crate) mod exchange_timers;
-pub(crate) mod in_flight;
 pub mod needed_writes;
 pub(crate) mod refusals;
 pub(crate) mod request_queue;
+pub(crate) mod sent_message;
 pub(crate) mod serving;
 pub mod subscriptions;
 

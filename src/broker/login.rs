@@ -12,7 +12,8 @@ use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Login as Credentials};
 use tokio::time::Instant;
 
 use super::error::BrokerError;
-use super::transport::packets::Malformed;
+use super::setting_names::SettingNames;
+use super::transport::packets::{ConnAck, DisconnectReason, Malformed};
 use super::transport::publish_encoder::put_length;
 use crate::clock;
 use crate::config::secret::Secret;
@@ -27,6 +28,12 @@ const METHOD: &str = "CUSTOM-JWT";
 /// Password of a login whose user name is the token: brokers pass an empty password to no plugin.
 const NO_PASSWORD: &str = "jwt";
 
+/// Reason codes that refuse a newer token: unspecified, malformed, protocol error, implementation
+/// specific, bad credentials, not authorized, bad authentication method.
+const REFUSES_TOKEN: [u8; 7] = [0x80, 0x81, 0x82, 0x83, 0x86, 0x87, 0x8c];
+
+/// The type of CONNACK.
+const CONNACK: u8 = 2;
 /// AUTH.
 const AUTH: u8 = 0xf0;
 /// Reason code of AUTH for re-authentication.
@@ -71,7 +78,11 @@ pub enum Due {
 
 impl BrokerCredentials {
     /// Makes credentials for a new connection. Reads a small file and signs: some milliseconds.
-    pub fn fresh(config: &BrokerConfig, now: Timestamp) -> Result<Self, BrokerError> {
+    pub fn fresh(
+        config: &BrokerConfig,
+        names: &SettingNames,
+        now: Timestamp,
+    ) -> Result<Self, BrokerError> {
         let password = config.password.as_ref().map(Secret::expose);
         let plain = || {
             config
@@ -82,7 +93,7 @@ impl BrokerCredentials {
         let Some(jwt) = &config.jwt else {
             return Ok(Self { credentials: plain(), enhanced: None, renewal: None });
         };
-        let token = mint(jwt, now)?;
+        let token = mint(jwt, &names.token_key(), now)?;
         let (credentials, enhanced) = match jwt.place {
             JwtPlace::Password => {
                 (Some(Credentials::new(config.username.clone().unwrap_or_default(), token)), None)
@@ -96,12 +107,15 @@ impl BrokerCredentials {
     }
 
     /// The same, without blocking the caller: the file may be on a mount that does not answer.
-    pub async fn for_connection(config: &BrokerConfig) -> Result<Self, BrokerError> {
+    pub async fn for_connection(
+        config: &BrokerConfig,
+        names: &SettingNames,
+    ) -> Result<Self, BrokerError> {
         let Some(key) = config.jwt.as_ref().map(|jwt| jwt.key.clone()) else {
-            return Self::fresh(config, clock::now());
+            return Self::fresh(config, names, clock::now());
         };
-        let config = config.clone();
-        disk::run(&key, move || Self::fresh(&config, clock::now()))
+        let (config, names) = (config.clone(), names.clone());
+        disk::run(&key, move || Self::fresh(&config, &names, clock::now()))
             .await
             .map_err(BrokerError::Disk)?
     }
@@ -134,6 +148,11 @@ impl Renewal {
         self.made + self.lifetime * share / 8
     }
 
+    /// When the token expires that the broker accepted last.
+    pub fn expires_at(&self) -> Instant {
+        self.made + self.lifetime
+    }
+
     /// A token is replaced after three quarters of its life. Without an answer by its end, the
     /// session reconnects.
     pub fn due(&mut self, now: Instant) -> Due {
@@ -164,15 +183,64 @@ pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), Broker
     }
 }
 
+/// The error of a DISCONNECT. While a newer token waits for its answer, a code of authentication
+/// refuses that token.
+pub fn dismissed(renewal: Option<&Renewal>, reason: DisconnectReason) -> BrokerError {
+    let is_renewing = renewal.is_some_and(|renewal| renewal.sent.is_some());
+    if is_renewing && REFUSES_TOKEN.contains(&reason.code) {
+        return BrokerError::RenewalRefused { code: reason.code };
+    }
+    BrokerError::Dismissed(reason)
+}
+
+/// The error of a second CONNACK: Mosquitto refuses a newer token with one.
+pub fn second_connack(renewal: Option<&Renewal>, connack: &ConnAck) -> BrokerError {
+    let is_renewing = renewal.is_some_and(|renewal| renewal.sent.is_some());
+    if is_renewing && connack.code >= 0x80 {
+        return BrokerError::RenewalRefused { code: connack.code };
+    }
+    Malformed::Type(CONNACK).into()
+}
+
+/// What a connection does for its login now: nothing, or AUTH with a new token. An error means that only
+/// a new connection can replace the token. Blocks for some milliseconds.
+pub fn renew(
+    renewal: Option<&mut Renewal>,
+    config: &BrokerConfig,
+    now: (Instant, Timestamp),
+) -> Result<BytesMut, BrokerError> {
+    match renewal.map_or(Due::Nothing, |renewal| renewal.due(now.0)) {
+        Due::Nothing => Ok(BytesMut::new()),
+        Due::Reconnect => Err(BrokerError::LoginAges),
+        Due::Reauthenticate => reauthentication(config, &SettingNames::Daemon, now.1),
+    }
+}
+
+/// AUTH with a new token, made without blocking the caller.
+pub async fn mint_reauthentication(
+    config: BrokerConfig,
+    names: SettingNames,
+) -> Result<BytesMut, BrokerError> {
+    let key = config.jwt.as_ref().map(|jwt| jwt.key.clone()).unwrap_or_default();
+    disk::run(&key, move || reauthentication(&config, &names, clock::now()))
+        .await
+        .map_err(BrokerError::Disk)?
+}
+
 /// AUTH with a new token. Encoded here, because the codec miscounts the lengths of its strings.
-pub fn reauthentication(config: &BrokerConfig, now: Timestamp) -> Result<BytesMut, BrokerError> {
-    let token = BrokerCredentials::fresh(config, now)?.enhanced.unwrap_or_default();
+pub fn reauthentication(
+    config: &BrokerConfig,
+    names: &SettingNames,
+    now: Timestamp,
+) -> Result<BytesMut, BrokerError> {
+    let token = BrokerCredentials::fresh(config, names, now)?.enhanced.unwrap_or_default();
     let mut properties = BytesMut::with_capacity(token.len() + 32);
     for (property, value) in [(METHOD_PROPERTY, METHOD.as_bytes()), (DATA_PROPERTY, &*token)] {
         let length = u16::try_from(value.len()).map_err(|_| {
-            BrokerError::Unsendable(
-                "the login token has more than 65535 bytes: shorten MQTT_JWT_CLAIMS".to_owned(),
-            )
+            BrokerError::Unsendable(format!(
+                "the login token has more than 65535 bytes: shorten {}",
+                names.token_claims()
+            ))
         })?;
         properties.put_u8(property);
         properties.put_u16(length);

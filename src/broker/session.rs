@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::BrokerError;
 use super::login::BrokerCredentials;
+use super::setting_names::SettingNames;
 use super::transport::mqtt_stream::MqttStream;
 use super::transport::outgoing;
 use crate::config::sections::broker::BrokerConfig;
@@ -157,7 +158,7 @@ async fn open(
     config: &BrokerConfig,
     resumed: &mut ResumedIdentifiers,
 ) -> Result<ConnectedSession, BrokerError> {
-    let login = BrokerCredentials::for_connection(config).await?;
+    let login = BrokerCredentials::for_connection(config, &SettingNames::Daemon).await?;
     let connect = outgoing::session_connect(config, &login)?;
     let mut link = MqttStream::open(config).await?;
     let mut incoming = Vec::new();

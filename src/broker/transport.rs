@@ -1,10 +1,13 @@
 //! Bytes and packets of one connection; no session, and no decision about a message.
 //!
 //! From the socket upwards: [`quiet_tcp`] is TCP whose wake-ups can pause, [`tls`] reads
-//! certificates and roots, [`mqtt_stream`] reads and writes packets, [`packets`] splits bytes into
+//! certificates and roots, [`upgrade`] asks for a websocket, [`web_socket`] makes bytes of its frames,
+//! [`dial`] opens these layers in turn, [`mqtt_stream`] reads and writes packets, [`packets`] splits bytes into
 //! packets, [`publish_properties`] reads those of a PUBLISH, [`publish_encoder`] writes a PUBLISH with
-//! properties, [`outgoing`] holds the other packets that Sluice sends.
+//! properties, [`unanswered`] numbers what waits for PUBACK, [`keepalive`] times the pings, [`outgoing`] holds the other packets that Sluice sends.
 
+pub(crate) mod dial;
+pub(crate) mod keepalive;
 pub(crate) mod mqtt_stream;
 pub(crate) mod outgoing;
 pub(crate) mod packets;
@@ -14,3 +17,7 @@ pub(crate) mod publish_encoder;
 pub(crate) mod publish_properties;
 pub(crate) mod quiet_tcp;
 pub(crate) mod tls;
+pub(crate) mod unanswered;
+pub(crate) mod upgrade;
+pub(crate) mod web_socket;
+pub(crate) mod web_socket_fault;

@@ -140,6 +140,15 @@ impl PublishTopic {
         Ok(Self(text))
     }
 
+    /// Checks a topic at another broker: AWS has topics below `$aws/` that a client publishes to.
+    pub fn at_other_broker(text: impl Into<String>) -> Result<Self, PublishTopicError> {
+        let text = text.into();
+        match text.strip_prefix("$aws/") {
+            Some(rest) => Self::new(rest).map(|_| Self(text)),
+            None => Self::new(text),
+        }
+    }
+
     /// A topic that is built from valid names.
     pub(super) const fn of_valid(text: String) -> Self {
         Self(text)
@@ -212,6 +221,15 @@ mod tests {
             (&"/".repeat(201), PublishTopicError::TooDeep),
         ] {
             assert_eq!(PublishTopic::new(text), Err(why), "{text}");
+        }
+        assert!(PublishTopic::at_other_broker("$aws/rules/r/a").is_ok());
+        for (text, why) in [
+            ("$aws/", PublishTopicError::Empty),
+            ("$aws/a/#", PublishTopicError::Wildcard),
+            ("$SYS/a", PublishTopicError::Reserved),
+            ("$aws", PublishTopicError::Reserved),
+        ] {
+            assert_eq!(PublishTopic::at_other_broker(text), Err(why), "{text}");
         }
         assert!(PublishTopic::new("/".repeat(200)).is_ok());
         assert_eq!(PublishTopic::new("x".repeat(65_536)), Err(PublishTopicError::TooLong));

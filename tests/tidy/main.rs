@@ -70,7 +70,7 @@ const OWNED_CRATES: [(&str, &[&str]); 21] = [
     ("figment", &["config"]),
     ("strsim", &["config"]),
     ("rcgen", &["pki"]),
-    ("x509_parser", &["pki"]),
+    ("x509_parser", &["pki", "broker"]),
     ("pem", &["pki"]),
     ("zeroize", &["pki"]),
     ("axum", &["http"]),

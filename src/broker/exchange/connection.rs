@@ -17,6 +17,7 @@ use super::subscriptions::ExchangeSubscriptions;
 use super::{ExchangeEnds, ExchangeState};
 use crate::broker::error::BrokerError;
 use crate::broker::login::BrokerCredentials;
+use crate::broker::setting_names::SettingNames;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
 use crate::config::sections::broker::{BrokerConfig, EXCHANGE_SUFFIX};
@@ -162,7 +163,7 @@ impl ExchangeContext {
     }
 
     async fn open(&self) -> Result<OpenExchange, BrokerError> {
-        let login = BrokerCredentials::for_connection(&self.config).await?;
+        let login = BrokerCredentials::for_connection(&self.config, &SettingNames::Daemon).await?;
         let connect = outgoing::exchange_connect(&self.config, &login, RECEIVE_MAXIMUM)?;
         let mut link = MqttStream::open(&self.config).await?;
         let mut incoming = Vec::new();

@@ -7,11 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::broker::error::BrokerError;
+use crate::broker::transport::keepalive::Keepalive;
 use crate::broker::transport::mqtt_stream::ANSWER_TIMEOUT;
 
 /// After the broker has granted the marker's subscription, the marker arrives within this time or
 /// there is none.
 const MARKER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Allowed silence: one ping without an answer, and a half.
+const SILENT_HALVES: u32 = 3;
 
 /// A broker that answers pings answers each message within this time.
 const PUBACK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,8 +23,7 @@ const PUBACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timers of one connection of the exchange.
 #[derive(Debug)]
 pub struct ExchangeTimers {
-    keepalive: Duration,
-    pinged: Instant,
+    keepalive: Keepalive,
     /// When a SUBSCRIBE was sent that is not answered.
     subscribe_sent: Option<Instant>,
     /// When the marker's subscription was granted, if the marker has not arrived.
@@ -50,7 +53,8 @@ pub struct DueTimers {
 impl ExchangeTimers {
     /// Starts with a SUBSCRIBE.
     pub fn new(now: Instant, keepalive: Duration) -> Self {
-        Self { keepalive, pinged: now, subscribe_sent: Some(now), marker_granted: None }
+        let keepalive = Keepalive::new(now, keepalive, SILENT_HALVES);
+        Self { keepalive, subscribe_sent: Some(now), marker_granted: None }
     }
 
     /// Records a SUBSCRIBE.
@@ -69,16 +73,17 @@ impl ExchangeTimers {
     }
 
     /// When the next timer is due.
-    pub fn next(&self, pending: Pending) -> Instant {
-        let ping = self.pinged + self.keepalive;
+    pub fn next(&self, pending: Pending) -> Option<Instant> {
         [
+            self.keepalive.ping_at(),
+            self.keepalive.silent_at(pending.last_received),
             self.unanswered_at(),
             self.marker_late_at(),
             pending.oldest_message.map(|sent| sent + PUBACK_TIMEOUT),
         ]
         .into_iter()
         .flatten()
-        .fold(ping.min(self.silent_at(pending)), Instant::min)
+        .min()
     }
 
     /// What is due. An error means that a timeout elapsed.
@@ -90,16 +95,11 @@ impl ExchangeTimers {
         if is_past(pending.oldest_message.map(|sent| sent + PUBACK_TIMEOUT)) {
             return Err(no_answer("PUBLISH", PUBACK_TIMEOUT));
         }
-        if self.silent_at(pending) <= now {
-            return Err(BrokerError::Silent { seconds: patience(self.keepalive).as_secs() });
-        }
+        self.keepalive.check_silence(now, pending.last_received)?;
         let due = DueTimers {
-            ping: self.pinged + self.keepalive <= now,
+            ping: self.keepalive.take_ping(now),
             marker_is_late: is_past(self.marker_late_at()),
         };
-        if due.ping {
-            self.pinged = now;
-        }
         if due.marker_is_late {
             self.marker_granted = None;
         }
@@ -113,18 +113,9 @@ impl ExchangeTimers {
     fn marker_late_at(&self) -> Option<Instant> {
         self.marker_granted.map(|granted| granted + MARKER_PATIENCE)
     }
-
-    fn silent_at(&self, pending: Pending) -> Instant {
-        pending.last_received + patience(self.keepalive)
-    }
 }
 
 // --- private helpers ---
-
-/// Allowed silence: one ping without an answer, and a half.
-fn patience(keepalive: Duration) -> Duration {
-    keepalive * 3 / 2
-}
 
 fn no_answer(packet: &'static str, patience: Duration) -> BrokerError {
     BrokerError::NoAnswer { packet, seconds: patience.as_secs() }
@@ -142,15 +133,15 @@ mod tests {
         let mut timers = ExchangeTimers::new(start, KEEPALIVE);
         timers.subscribe_answered();
         let pending = Pending { last_received: start, oldest_message: None };
-        assert_eq!(timers.next(pending), start + KEEPALIVE);
+        assert_eq!(timers.next(pending), Some(start + KEEPALIVE));
         assert!(timers.check(start + KEEPALIVE, pending).unwrap().ping);
-        assert_eq!(timers.next(pending), start + KEEPALIVE * 3 / 2);
+        assert_eq!(timers.next(pending), Some(start + KEEPALIVE * 3 / 2));
         assert!(matches!(
             timers.check(start + KEEPALIVE * 3 / 2, pending),
             Err(BrokerError::Silent { seconds: 6 })
         ));
         let answered = Pending { last_received: start + KEEPALIVE, ..pending };
-        assert_eq!(timers.next(answered), start + KEEPALIVE * 2);
+        assert_eq!(timers.next(answered), Some(start + KEEPALIVE * 2));
     }
 
     #[test]

@@ -14,15 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange_context::{ExchangeContext, ExchangeLasting, OpenExchange};
 use super::exchange_timers::{ExchangeTimers, Pending};
-use super::in_flight::{SentMessage, Unanswered};
+use super::sent_message::SentMessage;
 use super::subscriptions::{MARKER_SUBSCRIPTION, OpenSubscriptions, SubscriptionAnswer};
 use super::{ExchangeState, QueuedMessage};
 use crate::broker::error::BrokerError;
-use crate::broker::login::{self, Due, Renewal};
+use crate::broker::login::{self, Renewal};
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
 use crate::broker::transport::packets::{Incoming, Malformed, Publish};
 use crate::broker::transport::publish_encoder::{PublishLimits, Unpublishable};
+use crate::broker::transport::unanswered::Unanswered;
 use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage, PublishTopic};
 use crate::domain::message::ConnectionId;
 
@@ -31,6 +32,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The connection that messages wait for which were sent without one.
 const FIRST_CONNECTION: ConnectionId = ConnectionId(1);
+
+/// Most unanswered messages.
+const WINDOW_MAX: u16 = 100;
 
 /// Codes of PUBACK from this one on mean a refusal.
 const REFUSED: u8 = 0x80;
@@ -44,7 +48,7 @@ pub(super) struct Serving<'a> {
     incoming: Vec<Incoming>,
     unwritten: BytesMut,
     limits: PublishLimits,
-    unanswered: Unanswered,
+    unanswered: Unanswered<SentMessage>,
     subscriptions: OpenSubscriptions,
     /// Topics to try before the next message.
     tries: VecDeque<PublishTopic>,
@@ -74,7 +78,7 @@ impl<'a> Serving<'a> {
             incoming,
             unwritten: BytesMut::new(),
             limits: PublishLimits::of(&connack),
-            unanswered: Unanswered::new(connack.receive_maximum),
+            unanswered: Unanswered::new(connack.receive_maximum, WINDOW_MAX),
             subscriptions: OpenSubscriptions::new(&context.subscriptions, &context.config),
             tries: VecDeque::new(),
             renewal,
@@ -162,6 +166,11 @@ impl<'a> Serving<'a> {
         self.tries.is_empty() && self.unanswered.has_room()
     }
 
+    /// Number of tries without an answer.
+    fn open_tries(&self) -> usize {
+        self.unanswered.messages().filter(|message| message.is_try()).count()
+    }
+
     /// Buffers a message, and those that wait behind it, as one write. Those of an earlier connection
     /// are not sent.
     fn send_queued(&mut self, queued: QueuedMessage) {
@@ -193,9 +202,9 @@ impl<'a> Serving<'a> {
     ) {
         let packet_id = self.unanswered.next_id();
         let encoded = self.limits.encode(&message, packet_id, &mut self.unwritten);
-        let sent = SentMessage { topic: message.topic, outcome, sent_at: Instant::now() };
+        let sent = SentMessage { topic: message.topic, outcome };
         match encoded {
-            Ok(()) => self.unanswered.record_sent(packet_id, sent),
+            Ok(()) => self.unanswered.record_sent(packet_id, Instant::now(), sent),
             Err(Unpublishable(code)) => {
                 self.context.metrics.count_refused(code);
                 tracing::debug!(topic = %sent.topic, code, "the broker cannot accept the message");
@@ -231,15 +240,19 @@ impl<'a> Serving<'a> {
     fn handle_packet(&mut self, packet: Incoming) -> Result<(), BrokerError> {
         match packet {
             Incoming::Publish(publish) => return self.handle_publish(&publish),
-            Incoming::PubAck { packet_id, code } => self.handle_puback(packet_id, code),
+            Incoming::PubAck { packet_id, code, .. } => self.handle_puback(packet_id, code),
             Incoming::SubAck { packet_id, codes } => return self.handle_suback(packet_id, &codes),
             Incoming::PubRel { packet_id } => {
                 self.unwritten.extend_from_slice(&outgoing::pubcomp(packet_id));
             }
             Incoming::Unreadable => self.context.metrics.connection.malformed.inc(),
-            Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
+            Incoming::Disconnect(reason) => {
+                return Err(login::dismissed(self.renewal.as_ref(), reason));
+            }
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
-            Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
+            Incoming::ConnAck(connack) => {
+                return Err(login::second_connack(self.renewal.as_ref(), &connack));
+            }
             Incoming::PingResp if self.subscriptions.pong() => return self.advance(),
             Incoming::UnsubAck { .. } | Incoming::PingResp => {}
         }
@@ -275,7 +288,7 @@ impl<'a> Serving<'a> {
             self.lasting.refusals.write_refused(&sent.topic, code, writes, Instant::now());
             sent.finish(ExchangeOutcome::Refused(code));
         }
-        if code >= REFUSED || self.unanswered.tries() == 0 {
+        if code >= REFUSED || self.open_tries() == 0 {
             self.report();
         }
     }
@@ -322,7 +335,7 @@ impl<'a> Serving<'a> {
 
     /// Reports what the broker refuses, once all tries are answered.
     fn report(&mut self) {
-        let is_trying = !self.tries.is_empty() || self.unanswered.tries() > 0;
+        let is_trying = !self.tries.is_empty() || self.open_tries() > 0;
         if is_trying || !self.subscriptions.is_complete() {
             return;
         }
@@ -350,10 +363,9 @@ impl<'a> Serving<'a> {
 
     fn next_timer(&self) -> Instant {
         let login = self.renewal.as_ref().map(Renewal::next);
-        [login, self.lasting.refusals.retry_at()]
-            .into_iter()
-            .flatten()
-            .fold(self.timers.next(self.pending()), Instant::min)
+        let due = self.timers.next(self.pending());
+        let next = [due, login, self.lasting.refusals.retry_at()].into_iter().flatten().min();
+        next.unwrap_or_else(|| Instant::now() + self.context.config.keepalive)
     }
 
     fn run_timers(&mut self) -> Result<(), BrokerError> {
@@ -367,15 +379,10 @@ impl<'a> Serving<'a> {
             self.advance()?;
         }
         self.try_refused(now)?;
-        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
-            Due::Nothing => Ok(()),
-            Due::Reconnect => Err(BrokerError::LoginAges),
-            Due::Reauthenticate => {
-                let packet = login::reauthentication(&self.context.config, (self.context.clock)())?;
-                self.unwritten.extend_from_slice(&packet);
-                Ok(())
-            }
-        }
+        let clock = (now, (self.context.clock)());
+        let packet = login::renew(self.renewal.as_mut(), &self.context.config, clock)?;
+        self.unwritten.extend_from_slice(&packet);
+        Ok(())
     }
 
     /// Tries again what the broker has refused, if that is due: its access rules may be others now.
@@ -392,7 +399,7 @@ impl<'a> Serving<'a> {
     /// Handles the answers to messages, and nothing else: requests stay at the broker.
     fn handle_answers(&mut self) {
         for packet in std::mem::take(&mut self.incoming) {
-            if let Incoming::PubAck { packet_id, code } = packet {
+            if let Incoming::PubAck { packet_id, code, .. } = packet {
                 self.handle_puback(packet_id, code);
             }
         }

@@ -31,8 +31,10 @@ const OTHERS: u32 = 0o077;
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// The file cannot be read.
-    #[error("MQTT_JWT_KEY ({path}) cannot be read: {source}")]
+    #[error("{setting} ({path}) cannot be read: {source}")]
     Read {
+        /// The setting.
+        setting: String,
         /// Which file.
         path: PathBuf,
         /// Why.
@@ -40,9 +42,11 @@ pub enum MintError {
     },
     /// Others than the owner may read or write the file.
     #[error(
-        "MQTT_JWT_KEY ({path}) has mode {mode:04o}, so other users can access it: run `chmod 600 {path}`"
+        "{setting} ({path}) has mode {mode:04o}, so other users can access it: run `chmod 600 {path}`"
     )]
     TooOpen {
+        /// The setting.
+        setting: String,
         /// Which file.
         path: PathBuf,
         /// Its permissions.
@@ -50,10 +54,12 @@ pub enum MintError {
     },
     /// Not a usable key.
     #[error(
-        "MQTT_JWT_KEY ({path}) is not a usable key: it must be an RSA key of 2048 to 4096 bits, \
+        "{setting} ({path}) is not a usable key: it must be an RSA key of 2048 to 4096 bits, \
          in PEM, PKCS#8 or PKCS#1, without a pass phrase"
     )]
     Unusable {
+        /// The setting.
+        setting: String,
         /// Which file.
         path: PathBuf,
     },
@@ -62,9 +68,10 @@ pub enum MintError {
     Unsigned,
 }
 
-/// A token that is valid from now for the configured lifetime.
-pub fn mint(jwt: &BrokerJwt, now: Timestamp) -> Result<String, MintError> {
-    let key = read_key(&jwt.key)?;
+/// A token that is valid from now for the configured lifetime. An error names the key as `setting`.
+/// Blocks.
+pub fn mint(jwt: &BrokerJwt, setting: &str, now: Timestamp) -> Result<String, MintError> {
+    let key = read_key(&jwt.key, setting)?;
     let mut header = json!({ "alg": "RS256", "typ": "JWT" });
     if let Some(id) = &jwt.key_id {
         header["kid"] = id.as_str().into();
@@ -88,13 +95,18 @@ fn put_times(claims: &mut Map<String, Value>, now: i64, lifetime: u64) {
     claims.insert("exp".to_owned(), now.saturating_add_unsigned(lifetime).into());
 }
 
-fn read_key(path: &Path) -> Result<RsaKeyPair, MintError> {
-    let failed = |source| MintError::Read { path: path.to_owned(), source };
+fn read_key(path: &Path, setting: &str) -> Result<RsaKeyPair, MintError> {
+    let named = || (setting.to_owned(), path.to_owned());
+    let failed = |source| {
+        let (setting, path) = named();
+        MintError::Read { setting, path, source }
+    };
     let file = disk::open(path).map_err(failed)?;
     // Checks the open file, not the path, which may name another file by the time it is read.
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & OTHERS != 0 {
-        return Err(MintError::TooOpen { path: path.to_owned(), mode });
+        let (setting, path) = named();
+        return Err(MintError::TooOpen { setting, path, mode });
     }
     let mut text = Vec::new();
     file.take(MAX_KEY_BYTES).read_to_end(&mut text).map_err(failed)?;
@@ -103,7 +115,10 @@ fn read_key(path: &Path) -> Result<RsaKeyPair, MintError> {
         Ok(PrivateKeyDer::Pkcs1(key)) => RsaKeyPair::from_der(key.secret_pkcs1_der()).ok(),
         _ => None,
     };
-    key.ok_or_else(|| MintError::Unusable { path: path.to_owned() })
+    key.ok_or_else(|| {
+        let (setting, path) = named();
+        MintError::Unusable { setting, path }
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +138,9 @@ mod tests {
     fn a_key_that_others_can_read_or_that_is_unusable_is_refused_with_advice() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mqtt.key");
-        let refused = || mint(&jwt(&path), Timestamp::default()).unwrap_err().to_string();
+        let refused =
+            || mint(&jwt(&path), "link.azure.key", Timestamp::default()).unwrap_err().to_string();
+        assert!(refused().starts_with("link.azure.key ("));
         assert!(refused().contains("cannot be read: No such file"));
         fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();

@@ -21,7 +21,7 @@ use super::timers::Timers;
 use super::window::InflightWindow;
 use super::write_buffer::WriteBuffer;
 use crate::broker::error::BrokerError;
-use crate::broker::login::{self, Due, Renewal};
+use crate::broker::login::{self, Renewal};
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{
     self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION,
@@ -233,9 +233,13 @@ impl<'a> Connection<'a> {
                 self.memory.record_unsubscribed(&codes);
             }
             Incoming::PubRel { packet_id } => self.unwritten.push(&outgoing::pubcomp(packet_id)),
-            Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
+            Incoming::Disconnect(reason) => {
+                return Err(login::dismissed(self.renewal.as_ref(), reason));
+            }
             Incoming::Auth { code } => return login::take_answer(self.renewal.as_mut(), code),
-            Incoming::ConnAck(_) => return Err(Malformed::Type(2).into()),
+            Incoming::ConnAck(connack) => {
+                return Err(login::second_connack(self.renewal.as_ref(), &connack));
+            }
             Incoming::SubAck { .. }
             | Incoming::UnsubAck { .. }
             | Incoming::PubAck { .. }
@@ -364,14 +368,9 @@ impl<'a> Connection<'a> {
         if self.timers.check(now, self.link.last_received(), is_held_back)? {
             self.unwritten.push(&outgoing::PINGREQ);
         }
-        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
-            Due::Nothing => Ok(()),
-            Due::Reconnect => Err(BrokerError::LoginAges),
-            Due::Reauthenticate => {
-                let packet = login::reauthentication(&self.context.config, (self.context.clock)())?;
-                self.unwritten.push(&packet);
-                Ok(())
-            }
-        }
+        let clock = (now, (self.context.clock)());
+        let packet = login::renew(self.renewal.as_mut(), &self.context.config, clock)?;
+        self.unwritten.push(&packet);
+        Ok(())
     }
 }

@@ -8,13 +8,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::broker::error::BrokerError;
+use crate::broker::transport::keepalive::Keepalive;
 use crate::broker::transport::mqtt_stream::ANSWER_TIMEOUT;
+
+/// Allowed silence: two pings without an answer, and a half.
+const SILENT_HALVES: u32 = 5;
 
 /// Timers of one connection.
 #[derive(Debug)]
 pub struct Timers {
-    keepalive: Option<Duration>,
-    pinged: Instant,
+    keepalive: Keepalive,
     /// When SUBSCRIBE was sent; `None` after SUBACK.
     subscribe_sent: Option<Instant>,
     /// When reading last paused: silence counts only from then.
@@ -27,8 +30,7 @@ impl Timers {
     /// Starts with SUBSCRIBE; a `keepalive` of zero means no pings.
     pub fn new(now: Instant, keepalive: Duration) -> Self {
         Self {
-            keepalive: (!keepalive.is_zero()).then_some(keepalive),
-            pinged: now,
+            keepalive: Keepalive::new(now, keepalive, SILENT_HALVES),
             subscribe_sent: Some(now),
             held_back: now,
         }
@@ -36,7 +38,7 @@ impl Timers {
 
     /// How often to ping.
     pub fn keepalive(&self) -> Option<Duration> {
-        self.keepalive
+        self.keepalive.every()
     }
 
     /// Records SUBACK.
@@ -61,7 +63,7 @@ impl Timers {
         } else {
             [self.silent_at(last_received), self.unanswered_at()]
         };
-        patience.into_iter().chain([self.ping_at()]).flatten().min()
+        patience.into_iter().chain([self.keepalive.ping_at()]).flatten().min()
     }
 
     /// Whether a ping is due. An error means that a timeout elapsed.
@@ -71,27 +73,16 @@ impl Timers {
         last_received: Instant,
         is_held_back: bool,
     ) -> Result<bool, BrokerError> {
-        let is_past = |due: Option<Instant>| due.is_some_and(|due| due <= now);
-        if !is_held_back && is_past(self.unanswered_at()) {
+        if !is_held_back && self.unanswered_at().is_some_and(|due| due <= now) {
             return Err(BrokerError::NoAnswer {
                 packet: "SUBSCRIBE",
                 seconds: ANSWER_TIMEOUT.as_secs(),
             });
         }
-        if !is_held_back && is_past(self.silent_at(last_received)) {
-            return Err(BrokerError::Silent {
-                seconds: self.keepalive.map_or(0, |keepalive| patience(keepalive).as_secs()),
-            });
+        if !is_held_back {
+            self.keepalive.check_silence(now, last_received.max(self.held_back))?;
         }
-        let ping = is_past(self.ping_at());
-        if ping {
-            self.pinged = now;
-        }
-        Ok(ping)
-    }
-
-    fn ping_at(&self) -> Option<Instant> {
-        self.keepalive.map(|keepalive| self.pinged + keepalive)
+        Ok(self.keepalive.take_ping(now))
     }
 
     fn unanswered_at(&self) -> Option<Instant> {
@@ -100,15 +91,8 @@ impl Timers {
     }
 
     fn silent_at(&self, last_received: Instant) -> Option<Instant> {
-        self.keepalive.map(|keepalive| last_received.max(self.held_back) + patience(keepalive))
+        self.keepalive.silent_at(last_received.max(self.held_back))
     }
-}
-
-// --- private helpers ---
-
-/// Allowed silence: two pings without an answer, and a half.
-fn patience(keepalive: Duration) -> Duration {
-    keepalive * 5 / 2
 }
 
 #[cfg(test)]

@@ -8,14 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::AlertDescription as Alert;
 
 use crate::broker::error::BrokerError;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
-use crate::broker::transport::tls;
+use crate::broker::transport::tls::{self, BrokerTlsConnector};
 use crate::config::Config;
 use crate::{disk, tls_roots};
 
@@ -84,7 +83,7 @@ pub(super) async fn connector(
     listener: &TlsListenerAddress,
     certificate: &[u8],
     key: &str,
-) -> Result<TlsConnector, BrokerError> {
+) -> Result<BrokerTlsConnector, BrokerError> {
     let ca_cert = listener.ca_cert.clone();
     let path = ca_cert.clone().unwrap_or_else(|| tls_roots::SYSTEM.into());
     let roots = disk::run(&path, move || tls::roots("BROKER_PROBE_CA_CERT", ca_cert.as_deref()));

@@ -189,7 +189,7 @@ impl FastPublisher {
         self.link.drain(&mut self.incoming).await?;
         for packet in std::mem::take(&mut self.incoming) {
             match packet {
-                Incoming::PubAck { packet_id, code } => {
+                Incoming::PubAck { packet_id, code, .. } => {
                     self.unanswered = self.unanswered.saturating_sub(1);
                     let note = self.notes[usize::from(packet_id) & (self.notes.len() - 1)];
                     answers.push(BrokerAnswer { note, outcome: PublishOutcome::of(code) });

@@ -116,7 +116,7 @@ async fn answer(
     loop {
         for packet in incoming.drain(..) {
             match packet {
-                Incoming::PubAck { packet_id, code } if packet_id == wanted => return Ok(code),
+                Incoming::PubAck { packet_id, code, .. } if packet_id == wanted => return Ok(code),
                 Incoming::Disconnect(reason) => return Err(BrokerError::Dismissed(reason)),
                 _ => {}
             }

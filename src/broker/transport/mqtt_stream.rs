@@ -1,30 +1,25 @@
-//! One framed connection, TCP or TLS: bytes in and out, packets in.
+//! One framed connection over TCP, TLS or a websocket: bytes in and out, packets in.
 //!
 //! It never reconnects and knows no session: unwritten bytes are lost when it ends.
 
 use std::future::Future;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::coop;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::dial::{self, Route, Stream};
 use super::packets::{ConnAck, Incoming, Malformed, Splitter};
-use super::quiet_tcp::QuietTcp;
-use super::tls;
+use super::tls::BrokerTlsConnector;
 use crate::broker::error::BrokerError;
+use crate::broker::remote::facts::RemoteFacts;
+use crate::broker::remote::target::RemoteTarget;
 use crate::config::sections::broker::BrokerConfig;
-use crate::{disk, tls_roots};
-
-/// Upper bound for name lookup, TCP and TLS together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Upper bound for CONNACK and SUBACK.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +55,10 @@ pub struct MqttStream {
     /// Why reading ended; returned after all packets before it.
     ended: Option<BrokerError>,
     last_received: Instant,
+    /// Since when the socket has taken no byte of those that [`Self::exchange`] writes.
+    write_stalled: Option<Instant>,
+    /// Whether a layer may still hold written bytes.
+    is_unflushed: bool,
 }
 
 /// Why a turn of reading ended.
@@ -72,54 +71,31 @@ enum TurnEnd {
     Closed,
 }
 
-type Stream = Box<dyn Duplex>;
-
-/// Bytes both ways over TCP.
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
-    /// The connection beneath.
-    fn wire(&mut self) -> &mut QuietTcp;
-}
-
-impl Duplex for QuietTcp {
-    fn wire(&mut self) -> &mut QuietTcp {
-        self
-    }
-}
-
-impl Duplex for TlsStream<QuietTcp> {
-    fn wire(&mut self) -> &mut QuietTcp {
-        self.get_mut().0
-    }
-}
-
 // === impl MqttStream ===
 
 impl MqttStream {
     /// Connects as `MQTT_HOST`, `MQTT_PORT` and the TLS settings say.
     pub async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
-        let opening = timeout(CONNECT_TIMEOUT, open_stream(config)).await;
-        let stream = opening.map_err(|_| BrokerError::ConnectTimeout {
-            address: format!("{}:{}", config.host, config.port),
-            seconds: CONNECT_TIMEOUT.as_secs(),
-        })??;
+        let stream = Route::to_daemons_broker(config).open(&mut RemoteFacts::default()).await?;
         Ok(Self::over(stream, config.max_packet_bytes))
+    }
+
+    /// Connects to another broker, and records what it sees on the way.
+    pub async fn open_remote(
+        target: &RemoteTarget,
+        facts: &mut RemoteFacts,
+    ) -> Result<Self, BrokerError> {
+        let stream = Route::to(target).open(facts).await?;
+        Ok(Self::over(stream, target.broker.max_packet_bytes))
     }
 
     /// Connects to any address by TLS.
     pub(crate) async fn open_tls(
         host: &str,
         port: u16,
-        connector: &TlsConnector,
+        connector: &BrokerTlsConnector,
     ) -> Result<Self, BrokerError> {
-        let opening = timeout(CONNECT_TIMEOUT, async {
-            let tcp = open_tcp(host, port).await?;
-            secure(connector, host, "BROKER_PROBE_ADDR", tcp).await
-        });
-        let stream = opening.await.map_err(|_| BrokerError::ConnectTimeout {
-            address: format!("{host}:{port}"),
-            seconds: CONNECT_TIMEOUT.as_secs(),
-        })??;
-        Ok(Self::over(stream, CHUNK))
+        Ok(Self::over(dial::open_tls(host, port, connector).await?, CHUNK))
     }
 
     /// Sends CONNECT and waits for CONNACK. Packets that follow it directly are added to
@@ -148,6 +124,7 @@ impl MqttStream {
                 Err(BrokerError::Refused { code, reason })
             }
             Incoming::Disconnect(reason) => Err(BrokerError::Dismissed(reason)),
+            Incoming::Auth { code } => Err(BrokerError::AuthContinued { code }),
             _ => Err(Malformed::NotConnAck.into()),
         }
     }
@@ -176,6 +153,43 @@ impl MqttStream {
             }
             Err(_) => Err(BrokerError::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }),
         }
+    }
+
+    /// Writes what the socket takes of `out`, and reads as [`Self::drain`] does, until packets arrive.
+    /// Cancel safe: `out` keeps what is not written.
+    pub async fn exchange(
+        &mut self,
+        out: &mut BytesMut,
+        incoming: &mut Vec<Incoming>,
+    ) -> Result<(), BrokerError> {
+        std::future::poll_fn(|cx| {
+            let written = self.poll_write_out(cx, out);
+            // What the broker said before it closed explains a failed write.
+            match (self.poll_drain(cx, incoming), written) {
+                (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+                (drained, _) => drained,
+            }
+        })
+        .await
+    }
+
+    /// Writes what the socket takes of `out` now. An error shows at the next [`Self::exchange`].
+    pub async fn write_ready(&mut self, out: &mut BytesMut) {
+        std::future::poll_fn(|cx| {
+            let _the_next_write_fails_too = self.poll_write_out(cx, out);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// When a write is overdue that the broker does not take; `None`: all bytes are written.
+    pub fn write_overdue_at(&self) -> Option<Instant> {
+        self.write_stalled.map(|since| since + WRITE_TIMEOUT)
+    }
+
+    /// The error of an overdue write.
+    pub fn write_stall() -> BrokerError {
+        BrokerError::WriteStalled { seconds: WRITE_TIMEOUT.as_secs() }
     }
 
     /// Writes a final packet and waits, for a bounded time, until the broker closes: then it has
@@ -210,7 +224,47 @@ impl MqttStream {
             inbox: BytesMut::with_capacity(CHUNK),
             ended: None,
             last_received: Instant::now(),
+            write_stalled: None,
+            is_unflushed: false,
         }
+    }
+
+    /// Ready once all bytes are written.
+    fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut BytesMut,
+    ) -> Poll<Result<(), BrokerError>> {
+        while !out.is_empty() {
+            self.is_unflushed = true;
+            match Pin::new(&mut self.stream).poll_write(cx, out) {
+                Poll::Ready(Ok(0)) => {
+                    let error = io::Error::from(io::ErrorKind::WriteZero);
+                    return Poll::Ready(Err(BrokerError::Broken(error)));
+                }
+                Poll::Ready(Ok(bytes)) => {
+                    out.advance(bytes);
+                    self.write_stalled = None;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(BrokerError::of_io(error))),
+                Poll::Pending => return self.stalled(),
+            }
+        }
+        if self.is_unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.stream.wire().send_quick_ack(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(BrokerError::of_io(error))),
+                Poll::Pending => return self.stalled(),
+            }
+            self.is_unflushed = false;
+            self.write_stalled = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn stalled(&mut self) -> Poll<Result<(), BrokerError>> {
+        self.write_stalled.get_or_insert_with(Instant::now);
+        Poll::Pending
     }
 
     /// Ready with packets, or with the error that ended the connection. Pending without either: the
@@ -274,44 +328,4 @@ impl MqttStream {
             self.inbox.reserve(CHUNK);
         }
     }
-}
-
-// --- private helpers ---
-
-async fn open_stream(config: &BrokerConfig) -> Result<Stream, BrokerError> {
-    let tcp = open_tcp(&config.host, config.port).await?;
-    let Some(settings) = config.tls.clone() else { return Ok(Box::new(tcp)) };
-    let path = settings.ca_cert.clone().unwrap_or_else(|| tls_roots::SYSTEM.into());
-    let connector =
-        disk::run(&path, move || tls::connector(&settings)).await.map_err(BrokerError::Disk)??;
-    secure(&connector, &config.host, "MQTT_HOST", tcp).await
-}
-
-async fn open_tcp(host: &str, port: u16) -> Result<QuietTcp, BrokerError> {
-    let found = lookup_host((host, port)).await;
-    let addresses: Vec<_> =
-        found.map_err(|source| BrokerError::Name { host: host.to_owned(), source })?.collect();
-    let tcp = TcpStream::connect(addresses.as_slice())
-        .await
-        .map_err(|source| BrokerError::Unreachable { address: format!("{host}:{port}"), source })?;
-    // Acknowledgements are written in whole batches: Nagle's algorithm would gain nothing.
-    tcp.set_nodelay(true).map_err(BrokerError::Broken)?;
-    Ok(QuietTcp::new(tcp))
-}
-
-async fn secure(
-    connector: &TlsConnector,
-    host: &str,
-    setting: &str,
-    tcp: QuietTcp,
-) -> Result<Stream, BrokerError> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|why| BrokerError::TlsFile {
-        setting: format!("{setting} ({host})"),
-        why: why.to_string(),
-    })?;
-    let stream = connector
-        .connect(name, tcp)
-        .await
-        .map_err(|error| BrokerError::of_io(error).before_connack())?;
-    Ok(Box::new(stream))
 }

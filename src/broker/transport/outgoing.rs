@@ -10,8 +10,10 @@ use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe,
 };
 
+use super::packets::Malformed;
 use crate::broker::error::BrokerError;
 use crate::broker::login::BrokerCredentials;
+use crate::broker::setting_names::SettingNames;
 use crate::clock;
 use crate::config::sections::broker::{BrokerConfig, SHARE_PREFIX};
 
@@ -35,6 +37,9 @@ pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
 /// DISCONNECT: the broker sent an unreadable packet.
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
+
+/// DISCONNECT: the broker used a topic alias that was never set.
+pub const DISCONNECT_ALIAS: [u8; 3] = [0xe0, 1, 0x94];
 
 /// CONNECT for the session: the broker keeps it, and Sluice sets the window.
 pub fn session_connect(
@@ -60,6 +65,21 @@ pub fn exchange_connect(
     properties.request_problem_info = Some(1);
     let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
     connect_as(login, config, keep_alive, true, Some(properties))
+}
+
+/// CONNECT to another broker. Properties that some clouds refuse are left out: user properties, and all
+/// that have their default.
+pub fn remote_connect(
+    config: &BrokerConfig,
+    login: &BrokerCredentials,
+    clean_start: bool,
+) -> Result<BytesMut, BrokerError> {
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval =
+        (config.session_expiry_seconds > 0).then_some(config.session_expiry_seconds);
+    properties.receive_maximum = (config.receive_maximum > 0).then_some(config.receive_maximum);
+    let keep_alive = u16::try_from(config.keepalive.as_secs()).unwrap_or(u16::MAX);
+    connect_as(login, config, keep_alive, clean_start, Some(properties))
 }
 
 /// CONNECT for a publisher: no session is kept, and there are no pings.
@@ -150,6 +170,18 @@ pub fn exchange_subscribe(
     Ok(buffer)
 }
 
+/// One SUBSCRIBE to another broker, for filters with their QoS.
+pub fn remote_subscribe(packet_id: u16, filters: &[(&str, u8)]) -> Result<BytesMut, BrokerError> {
+    let filters = filters.iter().map(|&(path, qos)| {
+        Filter::new(path, if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce })
+    });
+    let mut packet = Subscribe::new_many(filters, None);
+    packet.pkid = packet_id;
+    let mut buffer = BytesMut::new();
+    packet.write(&mut buffer).map_err(unsendable)?;
+    Ok(buffer)
+}
+
 /// UNSUBSCRIBE from all these filters.
 pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, BrokerError> {
     let packet =
@@ -174,6 +206,7 @@ pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut,
 /// The DISCONNECT that an error requires; `None` if there is none.
 pub fn final_packet(error: &BrokerError) -> Option<&'static [u8]> {
     match error {
+        BrokerError::Protocol(Malformed::Alias) => Some(&DISCONNECT_ALIAS),
         BrokerError::Protocol(_) => Some(&DISCONNECT_MALFORMED),
         BrokerError::LoginAges => Some(&DISCONNECT),
         _ => None,
@@ -210,7 +243,7 @@ fn connect(
     properties: Option<ConnectProperties>,
 ) -> Result<BytesMut, BrokerError> {
     connect_as(
-        &BrokerCredentials::fresh(config, clock::now())?,
+        &BrokerCredentials::fresh(config, &SettingNames::Daemon, clock::now())?,
         config,
         keep_alive,
         clean_start,
@@ -268,7 +301,7 @@ mod tests {
         let packet = Packet::read(
             &mut session_connect(
                 &config(),
-                &BrokerCredentials::fresh(&config(), clock::now()).unwrap(),
+                &BrokerCredentials::fresh(&config(), &SettingNames::Daemon, clock::now()).unwrap(),
             )
             .unwrap(),
             None,

@@ -46,6 +46,8 @@ pub enum Incoming {
         packet_id: u16,
         /// 0x80 and above: refused.
         code: u8,
+        /// The broker's reason text.
+        reason: Option<String>,
     },
     /// The answer to PUBREC.
     PubRel {
@@ -88,7 +90,7 @@ pub struct Publish {
 }
 
 /// The answer to CONNECT.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnAck {
     /// Whether the broker kept the session.
     pub session_present: bool,
@@ -102,6 +104,12 @@ pub struct ConnAck {
     pub receive_maximum: Option<u16>,
     /// The largest packet that the broker accepts, in bytes.
     pub maximum_packet: Option<u32>,
+    /// How long the broker keeps the session, in seconds, if it decides that.
+    pub session_expiry: Option<u32>,
+    /// How many topic aliases the broker accepts.
+    pub topic_alias_maximum: u16,
+    /// The client id that the broker assigns to a client without one.
+    pub assigned_client_id: Option<String>,
     /// Its features.
     pub abilities: Abilities,
 }
@@ -143,6 +151,9 @@ pub enum Malformed {
     /// Another packet arrived before CONNACK.
     #[error("the first packet is not CONNACK")]
     NotConnAck,
+    /// A message without a topic: its topic alias was never set.
+    #[error("a message has a topic alias, and Sluice offers none")]
+    Alias,
     /// A control packet over the limit.
     #[error("a packet of type {0} exceeds MQTT_MAX_PACKET_BYTES")]
     Size(u8),
@@ -219,8 +230,7 @@ impl Splitter {
 impl DisconnectReason {
     fn read(mut body: Bytes) -> Self {
         let code = take_u8(&mut body).unwrap_or(0);
-        let properties = DisconnectProperties::extract(&mut body).ok().flatten();
-        Self { code, reason: properties.and_then(|properties| properties.reason_string).map(shown) }
+        Self { code, reason: reason_string(body) }
     }
 }
 
@@ -232,22 +242,20 @@ impl ConnAck {
     fn read(mut body: Bytes) -> Option<Self> {
         let flags = take_u8(&mut body)?;
         let code = take_u8(&mut body)?;
-        let properties = ConnAckProperties::read(&mut body).ok().flatten();
-        let abilities = properties.as_ref().map(Abilities::from).unwrap_or_default();
-        let maximum_packet = properties.as_ref().and_then(|given| given.max_packet_size);
-        let (reason, server_keep_alive, receive_maximum) = properties
-            .map(|given| {
-                (given.reason_string.map(shown), given.server_keep_alive, given.receive_max)
-            })
-            .unwrap_or_default();
+        let Some(given) = ConnAckProperties::read(&mut body).ok().flatten() else {
+            return Some(Self { session_present: flags & 1 == 1, code, ..Self::default() });
+        };
         Some(Self {
             session_present: flags & 1 == 1,
             code,
-            reason,
-            server_keep_alive,
-            receive_maximum,
-            maximum_packet,
-            abilities,
+            server_keep_alive: given.server_keep_alive,
+            receive_maximum: given.receive_max,
+            maximum_packet: given.max_packet_size,
+            session_expiry: given.session_expiry_interval,
+            topic_alias_maximum: given.topic_alias_max.unwrap_or_default(),
+            abilities: Abilities::from(&given),
+            assigned_client_id: given.assigned_client_identifier,
+            reason: given.reason_string.map(shown),
         })
     }
 }
@@ -346,9 +354,9 @@ fn take_properties(body: &mut Bytes, before_payload: usize) -> Bytes {
 fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
     let packet = match kind {
         CONNACK => ConnAck::read(body).map(Incoming::ConnAck),
-        PUBACK => take_u16(&mut body).map(|packet_id| Incoming::PubAck {
-            packet_id,
-            code: take_u8(&mut body).unwrap_or_default(),
+        PUBACK => take_u16(&mut body).map(|packet_id| {
+            let code = take_u8(&mut body).unwrap_or_default();
+            Incoming::PubAck { packet_id, code, reason: reason_string(body) }
         }),
         PUBREL => take_u16(&mut body).map(|packet_id| Incoming::PubRel { packet_id }),
         SUBACK => codes(body).map(|(packet_id, codes)| Incoming::SubAck { packet_id, codes }),
@@ -360,6 +368,11 @@ fn control(kind: u8, mut body: Bytes) -> Result<Incoming, Malformed> {
         _ => return Err(Malformed::Type(kind)),
     };
     packet.ok_or(Malformed::Body(kind))
+}
+
+/// The reason text in the properties of an acknowledgement, which rarely has any.
+fn reason_string(mut body: Bytes) -> Option<String> {
+    DisconnectProperties::extract(&mut body).ok().flatten()?.reason_string.map(shown)
 }
 
 /// Contents of SUBACK and UNSUBACK: the packet identifier, skipped properties, and the codes.

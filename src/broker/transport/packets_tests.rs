@@ -133,17 +133,7 @@ fn properties_that_fill_all_that_is_kept_leave_an_empty_payload() {
 
 #[test]
 fn control_packets_read_with_and_without_their_properties() {
-    let refused = |code| {
-        Incoming::ConnAck(ConnAck {
-            session_present: false,
-            code,
-            reason: None,
-            server_keep_alive: None,
-            maximum_packet: None,
-            receive_maximum: None,
-            abilities: Abilities::default(),
-        })
-    };
+    let refused = |code| Incoming::ConnAck(ConnAck { code, ..ConnAck::default() });
     assert_eq!(one(&[0x20, 2, 0, 1]), refused(1));
     assert_eq!(one(&[0x20, 3, 0, 0x87, 0]), refused(0x87));
     let Incoming::ConnAck(full) = one(b"\x20\x0d\x01\x00\x0a\x13\0\x3c\x1f\0\x04why\n") else {
@@ -167,8 +157,11 @@ fn control_packets_read_with_and_without_their_properties() {
         one(&[0xb0, 5, 0, 3, 0, 0, 0x11]),
         Incoming::UnsubAck { packet_id: 3, codes: vec![0, 0x11] }
     );
-    assert_eq!(one(&[0x40, 2, 0, 9]), Incoming::PubAck { packet_id: 9, code: 0 });
-    assert_eq!(one(&[0x40, 3, 0, 9, 0x87]), Incoming::PubAck { packet_id: 9, code: 0x87 });
+    assert_eq!(one(&[0x40, 2, 0, 9]), Incoming::PubAck { packet_id: 9, code: 0, reason: None });
+    assert_eq!(
+        one(&[0x40, 3, 0, 9, 0x87]),
+        Incoming::PubAck { packet_id: 9, code: 0x87, reason: None }
+    );
     assert_eq!(one(&[0x62, 2, 0, 9]), Incoming::PubRel { packet_id: 9 });
     assert_eq!(one(&[0xd0, 0]), Incoming::PingResp);
     assert_eq!(one(&[0xe0, 0]), Incoming::Disconnect(DisconnectReason { code: 0, reason: None }));

@@ -25,6 +25,9 @@ const RETAIN_NOT_SUPPORTED: u8 = 0x9a;
 /// Reason code: the broker does not support the QoS.
 const QOS_NOT_SUPPORTED: u8 = 0x9b;
 
+/// Reason code: too many messages wait for an answer.
+pub const WINDOW_FULL: u8 = 0x93;
+
 /// Largest packet that four length bytes can describe.
 const LARGEST_BODY: usize = 268_435_455;
 
@@ -164,15 +167,7 @@ mod tests {
     use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
 
     fn limits(maximum_packet: Option<u32>, abilities: Abilities) -> PublishLimits {
-        PublishLimits::of(&ConnAck {
-            session_present: false,
-            code: 0,
-            reason: None,
-            server_keep_alive: None,
-            receive_maximum: None,
-            maximum_packet,
-            abilities,
-        })
+        PublishLimits::of(&ConnAck { maximum_packet, abilities, ..ConnAck::default() })
     }
 
     fn topic(text: &str) -> PublishTopic {

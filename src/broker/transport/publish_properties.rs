@@ -1,4 +1,4 @@
-//! Reads the properties of a PUBLISH that a response depends on.
+//! Reads the properties of a PUBLISH: those that a response depends on, or also those of an event.
 //!
 //! A list that is not MQTT 5 gives no properties: the message is handled without them. It does not
 //! judge what it reads.
@@ -27,15 +27,27 @@ pub struct PublishProperties {
     pub correlation: Option<Bytes>,
 }
 
+/// Properties of a PUBLISH that may carry an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventProperties {
+    /// Those of every PUBLISH.
+    pub common: PublishProperties,
+    /// The Content Type.
+    pub content_type: Option<String>,
+    /// The User Properties, in order.
+    pub user_properties: Vec<(String, String)>,
+}
+
 // === impl PublishProperties ===
 
 impl PublishProperties {
     /// Reads a property list without its length.
     pub fn read(list: &Bytes) -> Self {
-        Self::read_all(list.clone()).unwrap_or_default()
+        Self::read_all(list.clone(), None).unwrap_or_default()
     }
 
-    fn read_all(mut list: Bytes) -> Option<Self> {
+    /// Adds the properties of an event to `event`, where they are wanted.
+    fn read_all(mut list: Bytes, mut event: Option<&mut EventProperties>) -> Option<Self> {
         let mut read = Self::default();
         while let Ok(property) = list.try_get_u8() {
             match property {
@@ -49,11 +61,16 @@ impl PublishProperties {
                 RESPONSE_TOPIC => read.response_topic = Some(take_text(&mut list)?),
                 CORRELATION_DATA => read.correlation = Some(take_text(&mut list)?),
                 CONTENT_TYPE => {
-                    take_text(&mut list)?;
+                    let content_type = take_text(&mut list)?;
+                    if let Some(event) = &mut event {
+                        event.content_type = Some(text(&content_type));
+                    }
                 }
                 USER_PROPERTY => {
-                    take_text(&mut list)?;
-                    take_text(&mut list)?;
+                    let (name, value) = (take_text(&mut list)?, take_text(&mut list)?);
+                    if let Some(event) = &mut event {
+                        event.user_properties.push((text(&name), text(&value)));
+                    }
                 }
                 SUBSCRIPTION_ID => while list.try_get_u8().ok()? & 0x80 != 0 {},
                 TOPIC_ALIAS => {
@@ -66,7 +83,27 @@ impl PublishProperties {
     }
 }
 
+// === impl EventProperties ===
+
+impl EventProperties {
+    /// Reads a property list without its length.
+    pub fn read(list: &Bytes) -> Self {
+        if list.is_empty() {
+            return Self::default();
+        }
+        let mut read = Self::default();
+        match PublishProperties::read_all(list.clone(), Some(&mut read)) {
+            Some(common) => Self { common, ..read },
+            None => Self::default(),
+        }
+    }
+}
+
 // --- private helpers ---
+
+fn text(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
 
 /// Bytes with their length in front.
 fn take_text(list: &mut Bytes) -> Option<Bytes> {
@@ -93,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn an_event_has_its_content_type_and_its_user_properties_in_order() {
+        let list = b"\x26\0\x01b\0\x01v\x03\0\x03t/x\x09\0\x01c\x26\0\x01a\0\x01\xff";
+        let read = EventProperties::read(&Bytes::from_static(list));
+        assert_eq!(read.content_type.as_deref(), Some("t/x"));
+        assert_eq!(
+            read.user_properties,
+            [("b".to_owned(), "v".to_owned()), ("a".to_owned(), "\u{fffd}".to_owned())]
+        );
+        assert_eq!(read.common.correlation.as_deref(), Some(&b"c"[..]));
+        let cut = &list[..list.len() - 1];
+        assert_eq!(EventProperties::read(&Bytes::from_static(cut)), EventProperties::default());
+    }
+
+    #[test]
     fn an_invalid_list_gives_no_properties() {
         for list in [
             &b"\x09\0\x01x\x7f"[..],
@@ -109,7 +160,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(list in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = PublishProperties::read(&list.into());
+            let list = list.into();
+            let read = EventProperties::read(&list).common;
+            prop_assert_eq!(read, PublishProperties::read(&list));
         }
     }
 }

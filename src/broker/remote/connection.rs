@@ -1,0 +1,360 @@
+//! One connection to another broker, from CONNECT to its end.
+//!
+//! Its caller drives it: [`RemoteConnection::next`] writes what is buffered, reads, pings and renews the
+//! login. It keeps no message: what the broker has not answered at the end is the caller's to send again.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::event::RemoteEvent;
+use super::facts::RemoteFacts;
+use super::grants::RemoteGrants;
+use super::remote_timers::{Outstanding, RemoteTimers};
+use super::subscriptions::OpenSubscribes;
+use super::target::RemoteTarget;
+use crate::broker::error::BrokerError;
+use crate::broker::login::{self, BrokerCredentials, Due, Renewal};
+use crate::broker::session::backlog::next_receipt;
+use crate::broker::transport::mqtt_stream::MqttStream;
+use crate::broker::transport::outgoing;
+use crate::broker::transport::packets::{Incoming, Malformed, Publish};
+use crate::broker::transport::publish_encoder::{PublishLimits, Unpublishable, WINDOW_FULL};
+use crate::broker::transport::publish_properties::EventProperties;
+use crate::broker::transport::unanswered::Unanswered;
+use crate::domain::exchange::OutgoingMessage;
+use crate::domain::message::{AckToken, ConnectionId};
+use crate::domain::remote::RemoteMessage;
+use crate::domain::time::{Clock, Timestamp};
+
+/// With this many unwritten bytes, the next call writes before it reports an event.
+const EAGER_BYTES: usize = 16 * 1024;
+
+/// Upper bound for the last packet after an error.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Upper bound for an idle timer.
+const FAR: Duration = Duration::from_hours(1);
+
+/// AUTH with a new token, while its key is read.
+type Minting = Pin<Box<dyn Future<Output = Result<BytesMut, BrokerError>> + Send>>;
+
+/// A connection after CONNACK.
+pub struct RemoteConnection {
+    id: ConnectionId,
+    clock: Clock,
+    target: RemoteTarget,
+    link: MqttStream,
+    grants: RemoteGrants,
+    limits: PublishLimits,
+    /// Packets that were read and not yet handled.
+    incoming: Vec<Incoming>,
+    /// Bytes that the next turn writes.
+    unwritten: BytesMut,
+    /// What was handled and not yet reported.
+    events: VecDeque<RemoteEvent>,
+    /// Why the connection ended; reported after all events before it.
+    ended: Option<BrokerError>,
+    is_over: bool,
+    unanswered: Unanswered<()>,
+    subscribes: OpenSubscribes,
+    timers: RemoteTimers,
+    /// When the login must be replaced; `None` means never.
+    renewal: Option<Renewal>,
+    minting: Option<Minting>,
+    last_receipt: Timestamp,
+    has_warned: bool,
+}
+
+// === impl RemoteConnection ===
+
+impl RemoteConnection {
+    /// Connects, logs in, and waits for CONNACK. Each step has an upper bound. `facts` is filled as far
+    /// as the connect comes, also if it fails.
+    pub async fn open(
+        target: &RemoteTarget,
+        clock: Clock,
+        id: ConnectionId,
+        facts: &mut RemoteFacts,
+    ) -> Result<Self, BrokerError> {
+        let config = &target.broker;
+        let login = BrokerCredentials::for_connection(config, &target.names).await?;
+        let connect = outgoing::remote_connect(config, &login, target.clean_start)?;
+        let mut link = MqttStream::open_remote(target, facts).await?;
+        let mut incoming = Vec::new();
+        let connack = link.send_connect(&connect, &mut incoming).await?;
+        let grants = RemoteGrants::of(&connack, config.session_expiry_seconds)?;
+        let now = Instant::now();
+        let mut connection = Self {
+            id,
+            clock,
+            target: target.clone(),
+            link,
+            limits: PublishLimits::of(&connack),
+            incoming,
+            unwritten: BytesMut::new(),
+            events: VecDeque::new(),
+            ended: None,
+            is_over: false,
+            unanswered: Unanswered::new(Some(grants.receive_maximum), u16::MAX),
+            subscribes: OpenSubscribes::default(),
+            timers: RemoteTimers::new(now, config.keepalive, grants.server_keep_alive),
+            renewal: login.renewal(),
+            minting: None,
+            last_receipt: Timestamp::default(),
+            has_warned: false,
+            grants,
+        };
+        // Messages of a kept session may arrive right behind CONNACK.
+        connection.ended = connection.handle_incoming().err();
+        Ok(connection)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// What CONNACK granted.
+    pub fn granted(&self) -> &RemoteGrants {
+        &self.grants
+    }
+
+    /// Whether the broker accepts another message before it answers one.
+    pub fn has_room(&self) -> bool {
+        self.unanswered.has_room()
+    }
+
+    /// Messages that the broker has not answered.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// When the login token expires; `None`: there is none.
+    pub fn token_expires_at(&self) -> Option<Instant> {
+        self.renewal.as_ref().map(Renewal::expires_at)
+    }
+
+    /// Buffers a message at QoS 1 and returns its packet identifier. What the broker would end the
+    /// connection for is not sent; [`WINDOW_FULL`] means that the broker must first answer another.
+    pub fn publish(&mut self, message: &OutgoingMessage) -> Result<u16, Unpublishable> {
+        if !self.unanswered.has_room() {
+            return Err(Unpublishable(WINDOW_FULL));
+        }
+        let packet_id = self.unanswered.next_id();
+        self.limits.encode(message, packet_id, &mut self.unwritten)?;
+        self.unanswered.record_sent(packet_id, Instant::now(), ());
+        Ok(packet_id)
+    }
+
+    /// Buffers one SUBSCRIBE to these filters, each with its QoS (0 or 1), and returns its packet
+    /// identifier.
+    pub fn subscribe(&mut self, filters: &[(&str, u8)]) -> Result<u16, BrokerError> {
+        let Some(packet_id) = self.subscribes.next_id() else {
+            let why = "too many SUBSCRIBE packets have no answer";
+            return Err(BrokerError::Unsendable(why.to_owned()));
+        };
+        self.unwritten.extend(outgoing::remote_subscribe(packet_id, filters)?);
+        self.subscribes.record_sent(packet_id, filters.len(), Instant::now());
+        Ok(packet_id)
+    }
+
+    /// Buffers PUBACK or PUBREC. A token of another connection is void; then it returns false.
+    pub fn acknowledge(&mut self, token: &AckToken) -> bool {
+        let is_mine = token.connection == self.id;
+        if is_mine {
+            self.unwritten.extend_from_slice(&if token.exactly_once {
+                outgoing::pubrec(token.packet_id)
+            } else {
+                outgoing::puback(token.packet_id)
+            });
+        }
+        is_mine
+    }
+
+    /// Writes what is buffered and waits for the next event. Cancel safe. An error ends the connection.
+    pub async fn next(&mut self) -> Result<RemoteEvent, BrokerError> {
+        loop {
+            if self.unwritten.len() >= EAGER_BYTES && !self.is_over {
+                self.link.write_ready(&mut self.unwritten).await;
+            }
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            if self.ended.is_some() || self.is_over {
+                self.say_farewell().await;
+                return Err(self.ended.take().unwrap_or(BrokerError::Closed));
+            }
+            self.ended = self.turn().await.err();
+        }
+    }
+
+    /// Writes what is buffered and DISCONNECT, and waits for a bounded time until the broker closes.
+    /// The broker keeps the session for as long as it granted.
+    pub async fn close(mut self) {
+        let mut last = std::mem::take(&mut self.unwritten);
+        last.extend_from_slice(&outgoing::DISCONNECT);
+        self.link.close(&last).await;
+    }
+
+    /// Waits for one thing to happen, and handles it.
+    async fn turn(&mut self) -> Result<(), BrokerError> {
+        let due = self.next_timer();
+        tokio::select! {
+            biased;
+            () = sleep_until(due) => self.run_timers(),
+            minted = minted(&mut self.minting), if self.minting.is_some() => {
+                self.minting = None;
+                self.unwritten.extend(minted?);
+                Ok(())
+            }
+            drained = self.link.exchange(&mut self.unwritten, &mut self.incoming) => {
+                drained?;
+                self.handle_incoming()
+            }
+        }
+    }
+
+    /// The DISCONNECT that an error requires, once.
+    async fn say_farewell(&mut self) {
+        let final_packet = self.ended.as_ref().and_then(outgoing::final_packet);
+        if !std::mem::replace(&mut self.is_over, true)
+            && let Some(final_packet) = final_packet
+        {
+            let mut last = std::mem::take(&mut self.unwritten);
+            last.extend_from_slice(final_packet);
+            let _ends_anyway = timeout(FAREWELL_TIMEOUT, self.link.write(&last)).await;
+        }
+    }
+
+    /// Handles every packet that was read.
+    fn handle_incoming(&mut self) -> Result<(), BrokerError> {
+        self.last_receipt = next_receipt((self.clock)(), self.last_receipt);
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let result = incoming.drain(..).try_for_each(|packet| self.handle_packet(packet));
+        self.incoming = incoming;
+        result
+    }
+
+    fn handle_packet(&mut self, packet: Incoming) -> Result<(), BrokerError> {
+        match packet {
+            Incoming::Publish(publish) => return self.handle_publish(publish),
+            Incoming::PubAck { packet_id, code, reason } => {
+                if self.unanswered.answered(packet_id).is_some() {
+                    self.events.push_back(RemoteEvent::Answered { packet_id, code, reason });
+                } else {
+                    tracing::debug!(
+                        packet_id,
+                        "the broker answered a message that it was not sent"
+                    );
+                }
+            }
+            Incoming::SubAck { packet_id, codes } => {
+                if self.subscribes.answered(packet_id, &codes)? {
+                    self.events.push_back(RemoteEvent::Granted { packet_id, codes });
+                }
+            }
+            Incoming::PubRel { packet_id } => {
+                self.unwritten.extend_from_slice(&outgoing::pubcomp(packet_id));
+            }
+            Incoming::Auth { code } => {
+                login::take_answer(self.renewal.as_mut(), code)?;
+                self.events.push_back(RemoteEvent::Renewed);
+            }
+            Incoming::Disconnect(reason) => {
+                return Err(login::dismissed(self.renewal.as_ref(), reason));
+            }
+            Incoming::ConnAck(connack) => {
+                return Err(login::second_connack(self.renewal.as_ref(), &connack));
+            }
+            Incoming::Unreadable => self.warn_of_unreadable(),
+            Incoming::UnsubAck { .. } | Incoming::PingResp => {}
+        }
+        Ok(())
+    }
+
+    /// Each message gets its own microsecond, which tells equal messages apart.
+    fn handle_publish(&mut self, publish: Publish) -> Result<(), BrokerError> {
+        if publish.topic.is_empty() {
+            return Err(Malformed::Alias.into());
+        }
+        self.last_receipt = Timestamp::from_micros(self.last_receipt.micros() + 1);
+        let Publish { topic, payload, cut_from, qos, packet_id, dup, retain, properties, .. } =
+            publish;
+        let EventProperties { common, content_type, user_properties } =
+            EventProperties::read(&properties);
+        let ack = (packet_id != 0).then_some(AckToken {
+            connection: self.id,
+            packet_id,
+            exactly_once: qos == 2,
+        });
+        self.events.push_back(RemoteEvent::Message(RemoteMessage {
+            topic,
+            payload,
+            cut_from,
+            content_type,
+            user_properties,
+            correlation: common.correlation,
+            expires_in: common.expires_in,
+            is_retained: retain,
+            dup,
+            received_at: self.last_receipt,
+            ack,
+        }));
+        Ok(())
+    }
+
+    fn warn_of_unreadable(&mut self) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(
+                host = self.target.broker.host,
+                "the other broker sent a message without a readable topic; Sluice skips such messages"
+            );
+        }
+    }
+
+    fn outstanding(&self) -> Outstanding {
+        Outstanding {
+            last_received: self.link.last_received(),
+            oldest_message: self.unanswered.oldest(),
+            oldest_subscribe: self.subscribes.oldest(),
+            write_overdue: self.link.write_overdue_at(),
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let login = self.renewal.as_ref().map(Renewal::next);
+        let due = self.timers.next(self.outstanding());
+        [due, login].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+    }
+
+    fn run_timers(&mut self) -> Result<(), BrokerError> {
+        let now = Instant::now();
+        if self.timers.check(now, self.outstanding())? {
+            self.unwritten.extend_from_slice(&outgoing::PINGREQ);
+        }
+        match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
+            Due::Nothing => {}
+            Due::Reconnect => return Err(BrokerError::LoginAges),
+            Due::Reauthenticate => {
+                let (config, names) = (self.target.broker.clone(), self.target.names.clone());
+                self.minting = Some(Box::pin(login::mint_reauthentication(config, names)));
+            }
+        }
+        Ok(())
+    }
+}
+
+// --- private helpers ---
+
+/// The packet that is being made; without one it never resolves.
+async fn minted(minting: &mut Option<Minting>) -> Result<BytesMut, BrokerError> {
+    match minting {
+        Some(minting) => minting.await,
+        None => std::future::pending().await,
+    }
+}

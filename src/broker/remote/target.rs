@@ -1,0 +1,30 @@
+//! Where a connection to another broker goes, and how. Data only.
+
+use crate::broker::setting_names::SettingNames;
+use crate::config::secret::Secret;
+use crate::config::sections::broker::BrokerConfig;
+
+/// Everything that one connect needs.
+#[derive(Clone, Debug)]
+pub struct RemoteTarget {
+    /// Address, login, client id, TLS, keepalive, session expiry, window and the largest packet that is
+    /// read whole. The topic and the share group are not used.
+    pub broker: BrokerConfig,
+    /// How errors name these settings.
+    pub names: SettingNames,
+    /// The protocols to offer by ALPN; none: no ALPN.
+    pub alpn: Vec<Vec<u8>>,
+    /// The request that opens the websocket; `None`: MQTT without a websocket.
+    pub websocket: Option<WebSocketRequest>,
+    /// Whether the broker forgets an earlier session of this client id.
+    pub clean_start: bool,
+}
+
+/// The HTTP request that opens a websocket.
+#[derive(Clone, Debug)]
+pub struct WebSocketRequest {
+    /// Path and query; a signed query is a secret.
+    pub path_and_query: Secret,
+    /// The Host header, exactly as it was signed.
+    pub host: String,
+}

@@ -5,7 +5,7 @@
 //! caller. [`declare`] has the macro that declares metrics, each wing has a file of its own metrics,
 //! and [`metrics`] registers and renders all of them.
 
-pub(crate) mod broker;
+pub mod broker;
 pub(crate) mod broker_acl;
 pub(crate) mod certificates;
 pub(crate) mod declare;
@@ -19,6 +19,7 @@ pub(crate) mod http;
 pub(crate) mod ingest;
 pub(crate) mod isolation;
 pub(crate) mod issuer_keys;
+pub mod link_ingest;
 pub mod links;
 pub(crate) mod log_writer;
 pub(crate) mod logs;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
 
-use super::refusal::Refusal;
+use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
 
 /// Longest name of a link, in bytes: it is a label of metrics.
@@ -36,6 +37,9 @@ pub struct LinkArrival {
     pub message_id: Option<Uuid>,
     /// The nodes that forwarded it, the last one last.
     pub via: Vec<Box<str>>,
+    /// It has passed this installation already, or its topic belongs to the other broker: it is
+    /// neither stored nor quarantined.
+    pub is_ignored: bool,
     /// Why the message is refused before its payload is read: it is a broken event, or its rule finds
     /// no device.
     pub refusal: Option<Refusal>,
@@ -81,6 +85,52 @@ pub enum ForwardMode {
     Structured,
     /// The payload alone.
     Raw,
+}
+
+/// The seed of [`event_identity`]: no hash of a topic and a payload has it, since its seed is the
+/// length of the topic.
+const EVENT_SEED: u64 = 0x636c_6f75_6465_7674;
+
+/// The `message_id` of an event: its source and id, hashed, as a UUID of version 8.
+pub fn event_identity(source: &str, id: &str) -> Uuid {
+    let mut hasher = Xxh3::with_seed(EVENT_SEED);
+    hasher.update(&(source.len() as u64).to_le_bytes());
+    hasher.update(source.as_bytes());
+    hasher.update(id.as_bytes());
+    uuid::Builder::from_custom_bytes(hasher.digest128().to_be_bytes()).into_uuid()
+}
+
+/// Whether a `message_id` of a message from a link looks like [`event_identity`].
+pub fn is_event_identity(message_id: Uuid) -> bool {
+    message_id.get_version_num() == 8 && message_id.get_variant() == uuid::Variant::RFC4122
+}
+
+// === impl LinkArrival ===
+
+impl LinkArrival {
+    /// The refusal of a message that its link cannot translate. Its detail begins with the link, so that
+    /// a replay finds it again: nothing that an operator can correct makes such a message valid.
+    pub fn refusal_of(link: &LinkName, reason: Reason, fault: &dyn fmt::Display) -> Refusal {
+        Refusal::new(reason, format!("link {link}: {fault}"))
+    }
+
+    /// A message from `link` that was quarantined with this refusal and is replayed.
+    pub fn replayed(
+        link: LinkName,
+        event_time: Option<Timestamp>,
+        message_id: Uuid,
+        refused: Refusal,
+    ) -> Self {
+        let is_untranslated = refused.detail.starts_with(&format!("link {link}: "));
+        Self {
+            link,
+            event_time,
+            message_id: is_event_identity(message_id).then_some(message_id),
+            via: Vec::new(),
+            is_ignored: false,
+            refusal: is_untranslated.then_some(refused),
+        }
+    }
 }
 
 // === impl LinkName ===
@@ -133,6 +183,15 @@ impl ForwardMode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_identity_of_an_event_is_its_source_and_id() {
+        assert_eq!(event_identity("/a", "1"), event_identity("/a", "1"));
+        assert_ne!(event_identity("/a", "1"), event_identity("/a", "2"));
+        assert_ne!(event_identity("/a1", ""), event_identity("/a", "1"), "the border counts");
+        assert!(is_event_identity(event_identity("/a", "1")));
+        assert!(!is_event_identity(Uuid::from_u128(7)));
+    }
 
     #[test]
     fn a_name_is_a_short_word_that_a_label_may_have() {

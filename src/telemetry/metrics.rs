@@ -16,6 +16,7 @@ use super::http::HttpMetrics;
 use super::ingest::IngestMetrics;
 use super::isolation::IsolationMetrics;
 use super::issuer_keys::IssuerKeyMetrics;
+use super::link_ingest::LinkIngestMetrics;
 use super::links::LinkMetrics;
 use super::log_writer;
 use super::mqtt_api::{MqttApiMetrics, RequestDrop};
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub isolation: IsolationMetrics,
     /// Metrics of the issuers' keys.
     pub issuer_keys: IssuerKeyMetrics,
+    /// Counts what comes in over links.
+    pub link_ingest: LinkIngestMetrics,
     /// Metrics of what is published to devices.
     pub downlink: DownlinkMetrics,
     /// Metrics of enrolment over Secure Transport.
@@ -100,6 +103,7 @@ impl Metrics {
             revocation: RevocationMetrics::register(&registry)?,
             isolation: IsolationMetrics::new(&registry)?,
             issuer_keys: IssuerKeyMetrics::register(&registry)?,
+            link_ingest: LinkIngestMetrics::new(&registry)?,
             downlink: DownlinkMetrics::register(&registry)?,
             est: EstMetrics::new(&registry)?,
             guests: GuestMetrics::register(&registry)?,

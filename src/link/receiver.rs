@@ -26,11 +26,11 @@ use crate::broker::session::resumed_identifiers::ResumedIdentifiers;
 use crate::domain::link::LinkName;
 use crate::domain::message::{AckToken, Delivery};
 use crate::domain::remote::RemoteMessage;
-use crate::domain::time::{Clock, Timestamp};
+use crate::domain::time::Clock;
 use crate::link::settings::IngestRule;
 use crate::telemetry::broker::BrokerMetrics;
 use crate::telemetry::link_ingest::LinkIngestMetrics;
-use translation::Translation;
+use translation::{Arrived, Translation};
 
 /// Chunks of messages between the links and the spine. The queue is apart from that of the local
 /// broker, so that a flood from a link does not delay the messages of devices.
@@ -178,13 +178,4 @@ impl LinkReceiver {
         let unacknowledged = self.inflight.connection_ended(dropped);
         self.resumed.connection_ended(unacknowledged);
     }
-}
-
-/// What the receiver knows of a message besides its contents.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrived {
-    /// The earliest time from which the other broker may have held it.
-    pub held_since: Timestamp,
-    /// Whether it was handed over on an earlier connection.
-    pub redelivered: bool,
 }

@@ -18,7 +18,7 @@ pub(crate) struct EventFields<'a>(pub Vec<(String, &'a RawValue)>);
 pub(crate) fn read_fields(text: &str) -> Result<EventFields<'_>, EventFault> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let fields =
-        reader.deserialize_map(FieldsVisitor).and_then(|fields| reader.end().map(|()| fields));
+        reader.deserialize_map(EventFieldsVisitor).and_then(|fields| reader.end().map(|()| fields));
     let fields = fields.map_err(|error| EventFault::NotAnObject(error.to_string()))?;
     let mut names = HashSet::with_capacity(fields.0.len());
     match fields.0.iter().find(|(name, _)| !names.insert(name.as_str())) {
@@ -37,9 +37,9 @@ impl<'a> EventFields<'a> {
     }
 }
 
-struct FieldsVisitor;
+struct EventFieldsVisitor;
 
-impl<'de> Visitor<'de> for FieldsVisitor {
+impl<'de> Visitor<'de> for EventFieldsVisitor {
     type Value = EventFields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

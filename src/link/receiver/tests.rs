@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::domain::message::ConnectionId;
 use crate::domain::refusal::Reason;
+use crate::domain::time::Timestamp;
 use crate::link::settings::{IngestName, IngestNamePart};
 use crate::telemetry::metrics::Metrics;
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Arrived;
 use super::addressing::{Address, AddressFault, address};
 use crate::domain::link::{LinkArrival, LinkName};
 use crate::domain::message::Delivery;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::remote::RemoteMessage;
+use crate::domain::time::Timestamp;
 use crate::link::cloud_event::fault::EventFault;
 use crate::link::cloud_event::read::{EventParts, needs_whole_payload, read};
 use crate::link::settings::IngestRule;
@@ -33,6 +33,15 @@ struct Translated {
     topic: Bytes,
     payload: Bytes,
     arrival: LinkArrival,
+}
+
+/// What the receiver knows of a message besides its contents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    /// The earliest time from which the other broker may have held it.
+    pub held_since: Timestamp,
+    /// Whether it was handed over on an earlier connection.
+    pub redelivered: bool,
 }
 
 // === impl Translation ===

@@ -1,9 +1,11 @@
 -- Links to other brokers and clouds: what waits for them, what they refused, and where their backlog was full.
 
--- Locked FOR SHARE by each batch that forwards, and FOR UPDATE where a gap ends: so no message is between the two.
 CREATE TABLE link_state (
-    link      text PRIMARY KEY CHECK (link ~ '^[a-z0-9-]{1,32}$'),
-    gap_since timestamptz
+    link          text PRIMARY KEY CHECK (link ~ '^[a-z0-9-]{1,32}$'),
+    lanes         smallint NOT NULL DEFAULT 1,
+    refilled      bigint NOT NULL DEFAULT 0,
+    lost          bigint NOT NULL DEFAULT 0,
+    registered_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- Rows are written in the transaction that stores the message, and deleted after PUBACK.
@@ -41,9 +43,21 @@ CREATE TABLE link_gaps (
     writer    text NOT NULL,
     from_at   timestamptz NOT NULL,
     messages  bigint NOT NULL,
+    lost      bigint NOT NULL DEFAULT 0,
     opened_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (link, writer)
 ) WITH (fillfactor = 50);
+
+-- Whether a batch may put its messages into link_outbox. Each batch that forwards holds the lock shared until it commits, and a
+-- refill holds it alone, so no message is between gap and outbox. VOLATILE: the query sees what was committed before the lock.
+CREATE FUNCTION sluice_link_room(asked text[]) RETURNS TABLE (name text, has_gap boolean, waiting bigint)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(8317151707346042893);
+    RETURN QUERY SELECT a.link, EXISTS (SELECT FROM link_gaps g WHERE g.link = a.link),
+        coalesce((SELECT sum(c.bytes) FROM link_counts c WHERE c.link = a.link), 0)::bigint
+        FROM unnest(asked) AS a (link);
+END $$;
 
 CREATE TABLE link_refused (
     link        text NOT NULL,
@@ -113,11 +127,38 @@ ALTER TABLE link_identity ENABLE ROW LEVEL SECURITY;
 ALTER TABLE link_status ENABLE ROW LEVEL SECURITY;
 ALTER TABLE link_node ENABLE ROW LEVEL SECURITY;
 
+-- Readers see what waits and what was refused of their tenant, and nothing of the other tables.
+ALTER FUNCTION sluice_bind_reader() RENAME TO sluice_bind_reader_devices;
+CREATE FUNCTION sluice_bind_reader() RETURNS void LANGUAGE plpgsql SET client_min_messages = warning AS $$
+DECLARE
+    bound text;
+BEGIN
+    PERFORM sluice_bind_reader_devices();
+    FOREACH bound IN ARRAY ARRAY['link_outbox', 'link_refused'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', bound);
+        EXECUTE format('DROP POLICY IF EXISTS sluice_reader_tenant ON %I', bound);
+        EXECUTE format(
+            'CREATE POLICY sluice_reader_tenant ON %I FOR SELECT TO sluice_reader
+                USING (tenant_id = nullif(current_setting(''app.tenant_id'', true), ''''))', bound);
+        EXECUTE format('GRANT SELECT ON %I TO sluice_reader', bound);
+    END LOOP;
+END $$;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'sluice_reader') THEN
+        PERFORM sluice_bind_reader();
+    END IF;
+END $$;
+
 COMMENT ON COLUMN telemetry.link IS 'The link that the message came from; NULL: the local broker.';
 COMMENT ON COLUMN quarantine_events.link IS 'The link that the message came from; NULL: the local broker.';
 COMMENT ON TABLE link_state IS 'The links that the daemon knows.';
 COMMENT ON COLUMN link_state.link IS 'The name of the link.';
-COMMENT ON COLUMN link_state.gap_since IS 'Since when messages are in telemetry only, because the backlog was full; NULL: no gap.';
+COMMENT ON COLUMN link_state.lanes IS 'The number of lanes that the rows of link_outbox are spread over.';
+COMMENT ON COLUMN link_state.refilled IS 'Messages that were read from telemetry since the gap began.';
+COMMENT ON COLUMN link_state.lost IS 'Messages of earlier gaps that were no longer in telemetry, or never were.';
+COMMENT ON COLUMN link_state.registered_at IS 'When the daemon first had the link.';
 COMMENT ON TABLE link_outbox IS 'Accepted messages that wait to be sent over a link.';
 COMMENT ON COLUMN link_outbox.id IS 'The order within a lane.';
 COMMENT ON COLUMN link_outbox.link IS 'The link.';
@@ -143,6 +184,7 @@ COMMENT ON COLUMN link_gaps.link IS 'The link.';
 COMMENT ON COLUMN link_gaps.writer IS 'The client id of the replica that found the backlog full.';
 COMMENT ON COLUMN link_gaps.from_at IS 'The earliest received_at of these messages.';
 COMMENT ON COLUMN link_gaps.messages IS 'The number of these messages.';
+COMMENT ON COLUMN link_gaps.lost IS 'Further messages that telemetry does not have: they are not sent.';
 COMMENT ON COLUMN link_gaps.opened_at IS 'When the gap began.';
 COMMENT ON TABLE link_refused IS 'Dead letters: messages that a link did not accept.';
 COMMENT ON COLUMN link_refused.link IS 'The link.';

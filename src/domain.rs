@@ -4,7 +4,7 @@
 //! [`clocks`], [`rate_limit`], [`enrolment`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`]. Links to other brokers: [`link`],
-//! [`forwarding`], [`remote`]. Between the wings: [`ports`] (traits),
+//! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
 pub mod base64_text;
@@ -24,6 +24,7 @@ pub(crate) mod hex;
 pub mod ids;
 pub mod link;
 pub mod message;
+pub mod outbox;
 pub mod ports;
 pub(crate) mod probe;
 pub mod quarantine_sampling;

@@ -13,9 +13,11 @@
 //! 6. [`access`]: broker logins, guest credentials, broker sessions, replicas.
 //! 7. [`downlink`]: commands, documents and notices for devices, and the work of
 //!    their publisher.
-//! 8. [`reads`]: queries of the API and the command line.
-//! 9. [`schema`]: migrations, partitions, retention, checks.
-//! 10. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//! 8. [`links`]: what waits for links to other brokers, what they refused, and where a backlog was
+//!    full.
+//! 9. [`reads`]: queries of the API and the command line.
+//! 10. [`schema`]: migrations, partitions, retention, checks.
+//! 11. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 //!
 //! `status_columns` reads and binds the status of a tenant, a device, a certificate, a command as a type.
 
@@ -25,6 +27,7 @@ pub mod certificates;
 pub mod connection;
 pub mod downlink;
 pub(crate) mod error;
+pub mod links;
 pub(crate) mod port_adapters;
 pub mod reads;
 pub mod registry;

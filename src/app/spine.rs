@@ -73,7 +73,8 @@ impl Daemon {
         let sink = database.sink().of_client(&config.broker.client_id);
         let retry = self.retry("writer", abandon);
         let writer = Writer::new(sink, Acks(acks), retry, metrics.ingest.clone(), clock::now)
-            .reporting_to(reporter);
+            .reporting_to(reporter)
+            .waking(None);
         tasks.spawn("writer", writer.run(batches));
     }
 

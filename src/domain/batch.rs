@@ -326,6 +326,7 @@ impl Batch {
         self.readings.retain(|row| !is_removed[row.origin]);
         self.shadows.retain(|row| !is_removed[row.origin]);
         self.command_acks.retain(|row| !is_removed[row.origin]);
+        self.forwards.retain(|row| !is_removed[row.origin]);
     }
 
     /// Fields of an accepted message. Rows and tokens are in the order of the deliveries.

@@ -74,6 +74,10 @@ pub struct Forward {
     pub message_id: Uuid,
     /// The nodes that it passed before this one.
     pub via: Vec<Box<str>>,
+    /// Whether `telemetry` has all of it, so that it can be read back after the backlog was full.
+    pub is_refillable: bool,
+    /// The most payload bytes that may wait for the link.
+    pub backlog_max_bytes: u64,
 }
 
 /// How a forwarded message is encoded.

@@ -8,6 +8,7 @@ use super::batch::{Batch, Receipt};
 use super::broker_login::BrokerLogin;
 use super::device::RegistryAnswer;
 use super::ids::DeviceKey;
+use super::link::Forward;
 use super::message::AckToken;
 use super::time::Timestamp;
 use super::token::TokenHash;
@@ -69,6 +70,13 @@ pub trait Acknowledge: Send + Sync + 'static {
 pub trait RefusalReporter: Send + 'static {
     /// Takes note of `batch.refused`. It does not wait, and nothing depends on what becomes of it.
     fn report(&mut self, batch: &Batch);
+}
+
+/// Wakes the senders of links in this process, after the commit.
+pub trait ForwardSignal: Send + 'static {
+    /// These messages may wait in the outbox now. It does not wait: a sender that is not woken finds
+    /// them at its next look.
+    fn queued(&mut self, forwards: &[Forward]);
 }
 
 /// Lists the daemons of this database.

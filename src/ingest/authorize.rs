@@ -16,7 +16,10 @@ pub(crate) mod redelivery;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::candidate::Candidate;
+use super::forwarding::Forwarding;
 use super::grants::hot_slots::HotSlots;
 use super::grants::{Grant, Grants};
 use super::parse::ParseLimits;
@@ -24,6 +27,7 @@ use super::parse::parsed::{ParseOutcome, Parsed, ParsedBody};
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Suspect};
 use crate::domain::device::RegistryAnswer;
+use crate::domain::forwarding::ForwardPlan;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
 use crate::domain::ports::{Directory, Outage};
@@ -52,6 +56,7 @@ pub struct Authorizer<D> {
     lists_refused: bool,
     recent: RecentMessages,
     sightings: LastSeenQueue,
+    forwarding: Forwarding,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -81,6 +86,7 @@ impl<D: Directory> Authorizer<D> {
             lists_refused: false,
             recent: RecentMessages::default(),
             sightings: LastSeenQueue::default(),
+            forwarding: Forwarding::default(),
             metrics,
             clock,
         }
@@ -91,6 +97,11 @@ impl<D: Directory> Authorizer<D> {
         if let Some(rate) = &mut self.rate {
             rate.record_absence(absence);
         }
+    }
+
+    /// Forwards accepted messages from now on as the current plan says.
+    pub fn forwarding(&mut self, plan: watch::Receiver<Arc<ForwardPlan>>) {
+        self.forwarding = Forwarding::following(plan);
     }
 
     /// Lists the refused messages of each batch from now on, for a reporter.
@@ -169,6 +180,7 @@ impl<D: Directory> Authorizer<D> {
         let shared = self.sampler.clone();
         let mut sampler = shared.lock();
         sampler.start_minute(now);
+        self.forwarding.refresh();
         let mut batch = Batch {
             deliveries: Vec::with_capacity(candidates.len()),
             readings: Vec::with_capacity(candidates.len()),
@@ -191,6 +203,7 @@ impl<D: Directory> Authorizer<D> {
                                 batch.tokens.push((origin, hash));
                             }
                             self.accept(&mut batch, origin, &delivery, parsed, grant);
+                            self.forwarding.add(&mut batch, origin, &delivery);
                         }
                         Err(refusal) => {
                             let fields = parsed.rejected_fields();

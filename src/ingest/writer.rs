@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::retry::Retry;
 use crate::domain::batch::{Batch, Receipt};
-use crate::domain::ports::{Acknowledge, RefusalReporter, Sink};
+use crate::domain::ports::{Acknowledge, ForwardSignal, RefusalReporter, Sink};
 use crate::domain::time::Clock;
 use crate::telemetry::ingest::IngestMetrics;
 
@@ -28,6 +28,8 @@ pub struct Writer<S, A> {
     retry: Retry,
     /// `None`: refusals are reported to no device.
     reporter: Option<Box<dyn RefusalReporter>>,
+    /// `None`: there are no links.
+    forwarded: Option<Box<dyn ForwardSignal>>,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -37,13 +39,19 @@ pub struct Writer<S, A> {
 impl<S: Sink, A: Acknowledge> Writer<S, A> {
     /// A writer into `sink`.
     pub fn new(sink: S, acks: A, retry: Retry, metrics: IngestMetrics, clock: Clock) -> Self {
-        Self { sink, acks, retry, reporter: None, metrics, clock }
+        Self { sink, acks, retry, reporter: None, forwarded: None, metrics, clock }
     }
 
     /// The writer that reports the refused messages of each committed batch.
     #[must_use]
     pub fn reporting_to(self, reporter: Option<Box<dyn RefusalReporter>>) -> Self {
         Self { reporter, ..self }
+    }
+
+    /// The writer that wakes the senders of links after each commit with messages for them.
+    #[must_use]
+    pub fn waking(self, forwarded: Option<Box<dyn ForwardSignal>>) -> Self {
+        Self { forwarded, ..self }
     }
 
     /// Writes batches until the queue is closed or Postgres is given up. At its end it drops
@@ -63,6 +71,11 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
                 batch.deliveries.iter_mut().filter_map(|delivery| delivery.ack.take()).collect();
             if !tokens.is_empty() {
                 self.acks.acknowledge(tokens).await;
+            }
+            if let Some(forwarded) = &mut self.forwarded
+                && !batch.forwards.is_empty()
+            {
+                forwarded.queued(&batch.forwards);
             }
             if let Some(reporter) = &mut self.reporter {
                 reporter.report(&batch);

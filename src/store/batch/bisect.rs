@@ -39,6 +39,9 @@ pub(super) struct WriteTally {
     pub poisoned: u64,
     /// For each command that has got its final verdict, the microseconds since it was created.
     pub answered_micros: Vec<i64>,
+    /// Indexes of messages whose rows took effect. The fast path for readings leaves them out: there
+    /// all have; and so does the safe path for a batch that no link forwards.
+    pub effective: Vec<usize>,
 }
 
 // === impl WriteTally ===
@@ -51,6 +54,7 @@ impl WriteTally {
         self.refused.extend(other.refused);
         self.poisoned += other.poisoned;
         self.answered_micros.extend(other.answered_micros);
+        self.effective.extend(other.effective);
     }
 }
 

@@ -75,18 +75,18 @@ impl Section for CommandAcks<'_> {
     ) -> Result<WriteTally, StoreError> {
         let commands: Vec<&[&CommandAck]> =
             self.acks[places].chunk_by(|one, other| key(one) == key(other)).collect();
-        let counting = || commands.iter().filter_map(|acks| counting(acks));
-        let details: Vec<&str> = counting()
+        let given = || commands.iter().filter_map(|acks| counting(acks));
+        let details: Vec<&str> = given()
             .map(|ack| std::str::from_utf8(&ack.details))
             .collect::<Result<_, _>>()
             .map_err(|_| StoreError::Data("the details are not UTF-8".into()))?;
         let query = sqlx::query_as(ACKNOWLEDGE)
-            .bind(counting().map(|ack| ack.device.tenant()).collect::<Vec<&str>>())
-            .bind(counting().map(|ack| ack.device.device()).collect::<Vec<&str>>())
-            .bind(counting().map(|ack| ack.command_id).collect::<Vec<Uuid>>())
+            .bind(given().map(|ack| ack.device.tenant()).collect::<Vec<&str>>())
+            .bind(given().map(|ack| ack.device.device()).collect::<Vec<&str>>())
+            .bind(given().map(|ack| ack.command_id).collect::<Vec<Uuid>>())
             .bind(details)
-            .bind(counting().map(|ack| ack.received_at.to_utc()).collect::<Vec<DateTime<Utc>>>())
-            .bind(counting().map(|ack| ack.verdict.command_status()).collect::<Vec<&str>>());
+            .bind(given().map(|ack| ack.received_at.to_utc()).collect::<Vec<DateTime<Utc>>>())
+            .bind(given().map(|ack| ack.verdict.command_status()).collect::<Vec<&str>>());
         let found: Vec<(i64, bool, Option<i64>)> =
             answer(query.fetch_all(&mut session.connection)).await?;
         let found: HashMap<i64, (bool, Option<i64>)> =
@@ -99,6 +99,7 @@ impl Section for CommandAcks<'_> {
                     stored: 1,
                     duplicates: repeats,
                     answered_micros: age.iter().copied().collect(),
+                    effective: counting(acks).map(|ack| ack.origin).into_iter().collect(),
                     ..WriteTally::default()
                 }),
                 Some((false, _)) => tally.duplicates += repeats + 1,

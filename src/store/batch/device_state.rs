@@ -33,10 +33,10 @@ use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// A report took effect if the row has its date.
+/// Returns the places of the reports that took effect: the row has their date.
 const UPSERT: &str = "WITH given AS ( \
         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::bigint[], \
-            $7::timestamptz[]) AS g (tenant_id, device_id, seen, telemetry, reported, version, at)), \
+            $7::timestamptz[]) WITH ORDINALITY AS g (tenant_id, device_id, seen, telemetry, reported, version, at, place)), \
     kept AS ( \
         INSERT INTO device_state AS s \
             (tenant_id, device_id, last_seen_at, last_telemetry_at, reported, reported_version, reported_at) \
@@ -52,7 +52,7 @@ const UPSERT: &str = "WITH given AS ( \
                        ELSE s.reported_version > excluded.reported_version END, false) AS stays) rule), \
             reported_version = greatest(s.reported_version, excluded.reported_version) \
         RETURNING s.tenant_id, s.device_id, s.reported_at, s.reported_version) \
-    SELECT count(*) FROM given g JOIN kept k USING (tenant_id, device_id) \
+    SELECT coalesce(array_agg(g.place), '{}'::bigint[]) FROM given g JOIN kept k USING (tenant_id, device_id) \
     WHERE g.reported IS NOT NULL AND k.reported_at = g.at AND (g.version IS NULL OR g.version = k.reported_version)";
 
 /// One change of a device's row.
@@ -78,6 +78,8 @@ struct Columns<'a> {
     reported: Vec<Option<&'a str>>,
     versions: Vec<Option<i64>>,
     reported_at: Vec<Option<DateTime<Utc>>>,
+    /// The messages of the reports.
+    origins: Vec<Option<usize>>,
 }
 
 // === impl StateChange ===
@@ -131,11 +133,13 @@ impl Section for StateChanges<'_> {
         let given =
             changes.iter().filter(|change| matches!(change, StateChange::Reported(_))).count()
                 as u64;
-        let mut stored = 0;
+        let mut effective = Vec::new();
         for round in rounds {
-            stored += round.upsert(session).await?;
+            effective.extend(round.upsert(session).await?);
         }
-        Ok(WriteTally { stored, duplicates: given.saturating_sub(stored), ..WriteTally::default() })
+        let stored = effective.len() as u64;
+        let duplicates = given.saturating_sub(stored);
+        Ok(WriteTally { stored, duplicates, effective, ..WriteTally::default() })
     }
 }
 
@@ -188,11 +192,12 @@ impl<'a> Columns<'a> {
         self.reported.push(report.map(text).transpose()?);
         self.versions.push(report.and_then(|report| report.version));
         self.reported_at.push(report.map(|report| report.received_at.to_utc()));
+        self.origins.push(report.map(|report| report.origin));
         Ok(())
     }
 
-    /// Writes the rows; returns the number of reports that took effect.
-    async fn upsert(self, session: &mut WriterConnection) -> Result<u64, StoreError> {
+    /// Writes the rows; returns the messages whose reports took effect.
+    async fn upsert(self, session: &mut WriterConnection) -> Result<Vec<usize>, StoreError> {
         let query = sqlx::query_scalar(UPSERT)
             .bind(self.tenants)
             .bind(self.devices)
@@ -201,7 +206,10 @@ impl<'a> Columns<'a> {
             .bind(self.reported)
             .bind(self.versions)
             .bind(self.reported_at);
-        let stored: i64 = answer(query.fetch_one(&mut session.connection)).await?;
-        Ok(u64::try_from(stored).unwrap_or(0))
+        let places: Vec<i64> = answer(query.fetch_one(&mut session.connection)).await?;
+        // Postgres counts from 1.
+        let origin =
+            |place: i64| *self.origins.get(usize::try_from(place).ok()?.checked_sub(1)?)?;
+        Ok(places.into_iter().filter_map(origin).collect())
     }
 }

@@ -1,5 +1,5 @@
-//! Writes a small batch with refused messages: readings, events and counts in one statement, which
-//! is its own transaction.
+//! Writes a small batch with refused messages, or with messages that links forward: readings, and
+//! events with counts or rows of the outbox, in one statement, which is its own transaction.
 //!
 //! Larger batches take two COPYs and three statements; for a few rows their round trips cost more
 //! than the rows. It accepts no batch with other rows.
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::columns::Column;
+use super::forward_rows::{ForwardRows, enqueue};
 use super::quarantine_rows::{self, Event, Sums};
 use super::readings;
 use crate::domain::batch::Batch;
@@ -37,12 +38,52 @@ const STATEMENT: &str = "WITH refused AS ( \
     SELECT * FROM unnest($18::timestamptz[], $19::timestamptz[], $20::text[], $21::text[], $22::text[], $23::text[], \
         $24::bigint[], $25::jsonb[], $26::jsonb[], $27::uuid[])";
 
-/// Whether this path can write `batch`. The batch needs a reading: its key fails a second execution
+/// The parameters after those of the outbox.
+const FORWARDING: &str = concat!(
+    "WITH ",
+    enqueue!(),
+    " INSERT INTO telemetry \
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
+    SELECT * FROM unnest($21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::text[], \
+        $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[])"
+);
+
+/// Whether [`write_forwarding`] can write `batch`: it has readings and rows for links, and nothing
+/// else.
+pub(super) fn takes_forwarding(batch: &Batch) -> bool {
+    let nothing_else =
+        batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
+    let nothing_refused =
+        batch.quarantined.is_empty() && batch.refusal_counts.is_empty() && batch.unkept.is_empty();
+    let of_both = !batch.readings.is_empty() && !batch.forwards.is_empty();
+    let rows = batch.readings.len() + batch.forwards.len();
+    let size = |batch: &Batch| {
+        bytes(batch) + batch.forwards.iter().map(|row| row.payload.len()).sum::<usize>()
+    };
+    nothing_else && nothing_refused && of_both && rows <= ROWS_MAX && size(batch) <= BYTES_MAX
+}
+
+/// Writes `batch` and commits; returns the number of stored readings. `writer` is the name of the
+/// replica.
+pub(super) async fn write_forwarding(
+    session: &mut WriterConnection,
+    batch: &Batch,
+    writer: &str,
+) -> Result<u64, StoreError> {
+    let rows = ForwardRows::effective(&batch.forwards, None);
+    let mut query = ForwardRows { writer, rows: &rows }.bind(sqlx::query(FORWARDING));
+    for column in Column::all(&readings::FIELDS, &batch.readings) {
+        query = query.bind(column);
+    }
+    Ok(answer(query.execute(&mut session.connection)).await?.rows_affected())
+}
+
+/// Whether [`write`] can write `batch`. The batch needs a reading: its key fails a second execution
 /// of the statement.
 pub(super) fn takes(batch: &Batch) -> bool {
     let nothing_else =
         batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
-    let nothing_else = nothing_else && batch.unkept.is_empty();
+    let nothing_else = nothing_else && batch.unkept.is_empty() && batch.forwards.is_empty();
     let of_both = !batch.readings.is_empty() && !batch.quarantined.is_empty();
     let rows = batch.readings.len() + batch.quarantined.len() + batch.refusal_counts.len();
     nothing_else && of_both && rows <= ROWS_MAX && bytes(batch) <= BYTES_MAX

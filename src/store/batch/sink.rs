@@ -10,16 +10,14 @@ use std::sync::Arc;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
-use super::bisect::{Section, WriteTally, isolate};
-use super::commands::CommandAcks;
-use super::device_state::StateChanges;
+use super::accepted_rows::{self, WritePath};
+use super::bisect::WriteTally;
 use super::earlier_decisions::{self, Horizon};
 use super::last_attempt::LastAttempt;
 use super::lost_commit::{BatchFingerprint, CommitOutcome, Trace};
 use super::quarantine_rows::Unkept;
 use super::snapshot::BatchSnapshot;
-use super::staging::StagedReadings;
-use super::{quarantine_rows, readings, single_statement, staging};
+use super::{quarantine_rows, single_statement, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::ports::{Outage, Sink};
 use crate::domain::time::Timestamp;
@@ -49,15 +47,6 @@ pub struct PgSink {
     horizon: Horizon,
     /// The statement that ends a transaction: COMMIT, or ROLLBACK in a rehearsal.
     end_statement: &'static str,
-}
-
-/// How a batch is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WritePath {
-    /// All rows or none; a row that exists fails the transaction.
-    Fast,
-    /// Skips rows that exist, and isolates rows that cannot be stored.
-    Safe,
 }
 
 /// The result of an attempt whose transaction has committed.
@@ -220,6 +209,11 @@ impl PgSink {
         {
             return self.write_single_statement(session, batch, first).await;
         }
+        if path == WritePath::Fast && single_statement::takes_forwarding(batch) {
+            let stored = single_statement::write_forwarding(session, batch, &self.client_id);
+            let tally = WriteTally { stored: stored.await?, ..WriteTally::default() };
+            return Ok(AttemptOutcome { tally, trace: None });
+        }
         let staged = path == WritePath::Safe && !batch.readings.is_empty();
         if staged {
             staging::prepare(session).await?;
@@ -229,10 +223,14 @@ impl PgSink {
         if transaction {
             session.run("BEGIN").await?;
         }
-        let tally = self.write_accepted(session, batch, path).await?;
+        let buffer = &mut self.buffer;
+        let tally = accepted_rows::write(session, buffer, batch, path).await?;
         if !tally.refused.is_empty() {
             *snapshot = Some(BatchSnapshot::of(batch));
             batch.reject(&tally.refused);
+        }
+        if !batch.forwards.is_empty() && self.end_statement == "COMMIT" {
+            accepted_rows::forward(session, &self.client_id, batch, &tally, path).await?;
         }
         let unchanged = snapshot.is_none().then_some(&fingerprint);
         let trace = self.write_refused(session, batch, unchanged).await?;
@@ -245,37 +243,6 @@ impl PgSink {
             self.metrics.staged_batches.inc();
         }
         Ok(outcome)
-    }
-
-    /// Writes readings, device state and command acknowledgements: in this order in every replica,
-    /// to avoid deadlocks.
-    async fn write_accepted(
-        &mut self,
-        session: &mut WriterConnection,
-        batch: &Batch,
-        path: WritePath,
-    ) -> Result<WriteTally, StoreError> {
-        let mut tally = WriteTally::default();
-        if !batch.readings.is_empty() {
-            let buffer = &mut self.buffer;
-            match path {
-                WritePath::Fast => {
-                    tally.stored += readings::copy(session, buffer, &batch.readings).await?;
-                }
-                WritePath::Safe => {
-                    let mut section = StagedReadings { rows: &batch.readings, buffer };
-                    tally.add(isolate(session, &mut section).await?);
-                }
-            }
-        }
-        if !batch.sightings.is_empty() || !batch.shadows.is_empty() {
-            let section = StateChanges::new(&batch.sightings, &batch.shadows);
-            tally.add(write_section(session, section, path).await?);
-        }
-        if !batch.command_acks.is_empty() {
-            tally.add(write_section(session, CommandAcks::new(&batch.command_acks), path).await?);
-        }
-        Ok(tally)
     }
 
     /// Writes readings, events and counts in one statement. It stays open in [`LastAttempt`] until
@@ -347,22 +314,6 @@ impl PgSink {
 
 // --- private helpers ---
 
-/// Writes a section as a whole on the fast path; an error of its data moves the batch to the safe
-/// path.
-async fn write_section(
-    session: &mut WriterConnection,
-    mut section: impl Section,
-    path: WritePath,
-) -> Result<WriteTally, StoreError> {
-    match path {
-        WritePath::Fast => {
-            let whole = 0..section.len();
-            section.write(session, whole).await
-        }
-        WritePath::Safe => isolate(session, &mut section).await,
-    }
-}
-
 fn is_empty(batch: &Batch) -> bool {
     batch.readings.is_empty()
         && batch.shadows.is_empty()
@@ -379,7 +330,9 @@ fn is_one_statement(batch: &Batch) -> bool {
         && batch.quarantined.is_empty()
         && batch.refusal_counts.is_empty();
     let no_state = batch.shadows.is_empty() && batch.sightings.is_empty();
-    single_statement::takes(batch) || only_accepted && (no_state || batch.readings.is_empty())
+    single_statement::takes(batch)
+        || single_statement::takes_forwarding(batch)
+        || batch.forwards.is_empty() && only_accepted && (no_state || batch.readings.is_empty())
 }
 
 fn receipt(tally: &WriteTally) -> Receipt {

@@ -4,6 +4,7 @@
 //! It touches no row in Postgres.
 
 use crate::domain::batch::Batch;
+use crate::domain::link::Forward;
 use crate::domain::message::{CommandAck, Reading, ShadowReport};
 
 /// The rows of a batch before a transaction rejects some of them.
@@ -12,6 +13,7 @@ pub(super) struct BatchSnapshot {
     readings: Vec<Reading>,
     shadows: Vec<ShadowReport>,
     command_acks: Vec<CommandAck>,
+    forwards: Vec<Forward>,
     quarantined: usize,
     refused: Option<usize>,
     refusal_counts: usize,
@@ -29,6 +31,7 @@ impl BatchSnapshot {
             readings: batch.readings.clone(),
             shadows: batch.shadows.clone(),
             command_acks: batch.command_acks.clone(),
+            forwards: batch.forwards.clone(),
             quarantined: batch.quarantined.len(),
             refused: batch.refused.as_ref().map(Vec::len),
             refusal_counts: batch.refusal_counts.len(),
@@ -43,6 +46,7 @@ impl BatchSnapshot {
         batch.readings = self.readings;
         batch.shadows = self.shadows;
         batch.command_acks = self.command_acks;
+        batch.forwards = self.forwards;
         batch.quarantined.truncate(self.quarantined);
         if let (Some(refused), Some(kept)) = (&mut batch.refused, self.refused) {
             refused.truncate(kept);

@@ -2,13 +2,18 @@
 //!
 //! It fails on no duplicate and never changes a stored row.
 
+use std::collections::HashMap;
 use std::ops::Range;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::bisect::{Section, WriteTally};
 use super::readings;
 use crate::domain::message::Reading;
+use crate::domain::time::Timestamp;
 use crate::store::connection::copy_buffer::CopyBuffer;
-use crate::store::connection::writer_connection::WriterConnection;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
 /// Created once per connection, with the columns of `telemetry` and no index; empty after each
@@ -28,11 +33,21 @@ const MOVE: &str = "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING 
     SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id \
     FROM moved ORDER BY tenant_id, device_id, time, message_id ON CONFLICT DO NOTHING";
 
+/// Like [`MOVE`]; returns the keys of the rows that are new.
+const MOVE_AND_LIST: &str = "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING *) \
+    INSERT INTO telemetry \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
+    SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id \
+    FROM moved ORDER BY tenant_id, device_id, time, message_id ON CONFLICT DO NOTHING \
+    RETURNING tenant_id, device_id, time, message_id";
+
 /// Readings of which some may exist, or may be refused by Postgres.
 #[derive(Debug)]
 pub(super) struct StagedReadings<'a> {
     pub rows: &'a [Reading],
     pub buffer: &'a mut CopyBuffer,
+    /// Whether to list the messages whose rows are new.
+    pub lists_new: bool,
 }
 
 /// Creates the staging table, once per connection and outside of any transaction.
@@ -62,11 +77,31 @@ impl Section for StagedReadings<'_> {
     ) -> Result<WriteTally, StoreError> {
         let rows = &self.rows[places];
         let staged = session.copy(COPY, self.buffer, rows, readings::put).await?;
-        let stored = session.run(MOVE).await?;
-        Ok(WriteTally {
-            stored,
-            duplicates: staged.saturating_sub(stored),
-            ..WriteTally::default()
-        })
+        let effective =
+            if self.lists_new { move_and_list(session, rows).await? } else { Vec::new() };
+        let stored =
+            if self.lists_new { effective.len() as u64 } else { session.run(MOVE).await? };
+        let duplicates = staged.saturating_sub(stored);
+        Ok(WriteTally { stored, duplicates, effective, ..WriteTally::default() })
     }
+}
+
+/// Moves the staged rows; returns the messages of those that are new.
+async fn move_and_list(
+    session: &mut WriterConnection,
+    rows: &[Reading],
+) -> Result<Vec<usize>, StoreError> {
+    let query = sqlx::query_as(MOVE_AND_LIST);
+    let new: Vec<(String, String, DateTime<Utc>, Uuid)> =
+        answer(query.fetch_all(&mut session.connection)).await?;
+    // Of two rows with one key the first is taken.
+    let mut origins: HashMap<_, usize> = HashMap::with_capacity(rows.len());
+    for row in rows.iter().rev() {
+        let device = (row.device.tenant(), row.device.device());
+        origins.insert((device, row.time, row.message_id), row.origin);
+    }
+    let origin = |(tenant, device, time, id): &(String, String, DateTime<Utc>, Uuid)| {
+        origins.get(&((tenant.as_str(), device.as_str()), Timestamp::from(*time), *id)).copied()
+    };
+    Ok(new.iter().filter_map(origin).collect())
 }

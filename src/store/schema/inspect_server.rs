@@ -37,7 +37,7 @@ const CLOCK_TRIES: usize = 5;
 const CLOCK_TOLERANCE: f64 = 1.0;
 
 /// The tables of the migrations that people read.
-pub(super) const TABLES: [&str; 9] = [
+pub(super) const TABLES: [&str; 11] = [
     "tenants",
     "devices",
     "device_certificates",
@@ -46,6 +46,8 @@ pub(super) const TABLES: [&str; 9] = [
     "quarantine_counters_minute",
     "device_state",
     "device_commands",
+    "link_outbox",
+    "link_refused",
     "audit_log",
 ];
 

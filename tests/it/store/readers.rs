@@ -24,6 +24,12 @@ async fn a_reader_sees_one_tenant_and_no_other() {
          INSERT INTO device_state (tenant_id, device_id) SELECT tenant_id, 'd0' FROM tenants;
          INSERT INTO device_commands (command_id, tenant_id, device_id, command_type)
          SELECT gen_random_uuid(), tenant_id, 'd0', 'reboot' FROM tenants;
+         INSERT INTO link_outbox (link, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, message_id)
+         SELECT 'azure', 0, tenant_id, 'd0', 'telemetry', 'up', 'raw', '', now(), now(), gen_random_uuid() FROM tenants;
+         INSERT INTO link_refused (link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at,
+             message_id, queued_at, reason, detail)
+         SELECT link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, message_id, queued_at,
+             'REFUSED', '' FROM link_outbox;
          INSERT INTO audit_log (actor, action, tenant_id) SELECT 'me', 'look', tenant_id FROM tenants;",
     );
     for table in [
@@ -36,6 +42,8 @@ async fn a_reader_sees_one_tenant_and_no_other() {
         "devices",
         "tenants",
         "device_certificates",
+        "link_outbox",
+        "link_refused",
         "audit_log",
     ] {
         let sql = |tenant: &str| {

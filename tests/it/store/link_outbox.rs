@@ -1,0 +1,203 @@
+//! The outbox of links: rows in the transaction of the batch, what the sender reads, and what is
+//! counted.
+
+use bytes::Bytes;
+use sluice::domain::batch::Batch;
+use sluice::domain::link::{Forward, ForwardMode, LinkName};
+use sluice::domain::outbox::{DeadLetterCause, DeadLetterReason, QueuedForward};
+use sluice::domain::ports::Sink;
+use sluice::store::batch::sink::PgSink;
+use sluice::store::links::outbox::LinkOutbox;
+
+use super::{NOON, StoreHarness, add_ack, add_reading, add_report, at, harness};
+
+/// More than any test queues.
+pub(super) const AMPLE: u64 = 1 << 20;
+
+pub(super) fn link(name: &str) -> LinkName {
+    name.parse().unwrap()
+}
+
+/// Forwards the message that was added last over this link.
+pub(super) fn forward(batch: &mut Batch, name: &str, max_bytes: u64) {
+    let origin = batch.deliveries.len() - 1;
+    let delivery = &batch.deliveries[origin];
+    let is_refillable = batch.readings.last().is_some_and(|row| row.origin == origin);
+    let (_, sender) = batch.sender(origin).unwrap();
+    batch.forwards.push(Forward {
+        origin,
+        link: link(name),
+        lane: 0,
+        topic: format!("up/{sender}"),
+        tenant: "acme".into(),
+        device: sender.into(),
+        mode: ForwardMode::Binary,
+        msg_type: Bytes::from_static(b"telemetry"),
+        payload: delivery.payload.clone(),
+        time: at(NOON),
+        received_at: delivery.received_at,
+        message_id: delivery.message_id(),
+        via: vec!["a".into(), "b".into()],
+        is_refillable,
+        backlog_max_bytes: max_bytes,
+    });
+}
+
+/// A batch of readings of device `d`, each with its number, forwarded over `azure`.
+pub(super) fn numbered(numbers: std::ops::Range<i64>, max_bytes: u64) -> Batch {
+    let mut batch = Batch::default();
+    for number in numbers {
+        add_reading(&mut batch, "d", format!(r#"{{"n": {number}}}"#).as_bytes());
+        let received_at = at(NOON + number);
+        let origin = batch.deliveries.len() - 1;
+        batch.deliveries[origin].received_at = received_at;
+        let reading = batch.readings.last_mut().unwrap();
+        (reading.received_at, reading.time) = (received_at, received_at);
+        forward(&mut batch, "azure", max_bytes);
+    }
+    batch
+}
+
+pub(super) fn sink(it: &StoreHarness<'_>) -> PgSink {
+    it.store.sink().of_client("replica-1")
+}
+
+pub(super) async fn sender(it: &StoreHarness<'_>) -> LinkOutbox {
+    let mut outbox = LinkOutbox::open(&it.store, link("azure")).await.unwrap();
+    assert!(outbox.claim().await.unwrap());
+    outbox
+}
+
+pub(super) fn payloads(rows: &[QueuedForward]) -> Vec<&str> {
+    rows.iter().map(|row| std::str::from_utf8(&row.payload).unwrap()).collect()
+}
+
+fn ids(rows: &[QueuedForward]) -> Vec<i64> {
+    rows.iter().map(|row| row.id).collect()
+}
+
+/// The counts agree with the rows.
+pub(super) fn check_counts(it: &StoreHarness<'_>) {
+    let sums = "SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0) FROM link_counts";
+    let rows = "SELECT count(*), coalesce(sum(octet_length(payload) + octet_length(topic) + 100), 0) FROM link_outbox";
+    assert_eq!(it.database.query(sums), it.database.query(rows));
+}
+
+#[tokio::test]
+async fn a_small_batch_a_large_one_and_one_of_all_kinds_reach_the_outbox_in_order() {
+    let it = harness().await;
+    let mut sink = sink(&it);
+    sink.commit(&mut numbered(0..3, AMPLE)).await.unwrap();
+    sink.commit(&mut numbered(3..200, AMPLE)).await.unwrap();
+    let mut batch = numbered(200..201, AMPLE);
+    add_report(&mut batch, "d", Some(1), br#"{"n": 201}"#);
+    forward(&mut batch, "azure", AMPLE);
+    add_report(&mut batch, "d", Some(1), br#"{"n": 202}"#);
+    forward(&mut batch, "azure", AMPLE);
+    add_ack(&mut batch, "d", 7);
+    forward(&mut batch, "azure", AMPLE);
+    sink.commit(&mut batch).await.unwrap();
+    let mut outbox = sender(&it).await;
+    let rows = outbox.next(0, &[], 1000).await.unwrap();
+    let mut expected: Vec<String> = (0..201).map(|n| format!(r#"{{"n": {n}}}"#)).collect();
+    expected.push(r#"{"n": 202}"#.to_owned());
+    assert_eq!(payloads(&rows), expected, "the superseded report and the unknown command are not");
+    assert_eq!(rows[0].via, ["a".into(), "b".into()]);
+    assert_eq!((&*rows[0].tenant, &*rows[0].device, rows[0].topic.as_str()), ("acme", "d", "up/d"));
+    assert_eq!(rows[5].received_at, at(NOON + 5));
+    let backlog = outbox.backlog().await.unwrap();
+    assert_eq!((backlog.messages, backlog.oldest), (202, Some(at(NOON))));
+    check_counts(&it);
+    outbox.finish(0, &ids(&rows[..200])).await.unwrap();
+    check_counts(&it);
+    assert_eq!(outbox.backlog().await.unwrap().messages, 2);
+    let again = outbox.next(0, &[], 10).await.unwrap();
+    assert_eq!(ids(&again), ids(&rows[200..]), "after a reconnect the oldest come first");
+    assert!(outbox.next(0, &ids(&again), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_stored_already_or_refused_is_not_forwarded_again() {
+    let it = harness().await;
+    let mut sink = sink(&it);
+    sink.commit(&mut numbered(0..3, AMPLE)).await.unwrap();
+    let mut batch = numbered(1..5, AMPLE);
+    batch.readings[3].metrics = Bytes::from_static(br#"{"n": "\u0000"}"#);
+    sink.commit(&mut batch).await.unwrap();
+    assert_eq!(batch.quarantined.len(), 1, "Postgres refuses NUL in jsonb");
+    let mut outbox = sender(&it).await;
+    let rows = outbox.next(0, &[], 10).await.unwrap();
+    let expected: Vec<String> = (0..4).map(|n| format!(r#"{{"n": {n}}}"#)).collect();
+    assert_eq!(payloads(&rows), expected);
+    check_counts(&it);
+}
+
+#[tokio::test]
+async fn a_rehearsal_queues_nothing() {
+    let it = harness().await;
+    let receipt = it.store.rehearsal().commit(&mut numbered(0..3, AMPLE)).await.unwrap();
+    assert_eq!(receipt.stored, 3);
+    assert_eq!(it.database.value("SELECT count(*) FROM link_outbox"), "0");
+}
+
+#[tokio::test]
+async fn one_replica_is_the_sender_until_its_connection_ends() {
+    let it = harness().await;
+    let first = sender(&it).await;
+    let mut second = LinkOutbox::open(&it.store, link("azure")).await.unwrap();
+    assert!(!second.claim().await.unwrap());
+    let mut other = LinkOutbox::open(&it.store, link("aws")).await.unwrap();
+    assert!(other.claim().await.unwrap(), "each link has a lock of its own");
+    drop(first);
+    it.database.wait_until(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = \
+        (SELECT oid FROM pg_database WHERE datname = current_database())",
+        "1",
+    );
+    assert!(second.claim().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_refused_and_an_expired_message_become_dead_letters() {
+    let it = harness().await;
+    sink(&it).commit(&mut numbered(0..4, AMPLE)).await.unwrap();
+    let mut outbox = sender(&it).await;
+    let rows = outbox.next(0, &[], 10).await.unwrap();
+    let reason = DeadLetterReason {
+        reason: DeadLetterCause::NotAuthorized,
+        code: Some(0x87),
+        detail: "not\0authorized".to_owned(),
+    };
+    assert!(outbox.dead_letter(0, rows[2].id, &reason).await.unwrap());
+    assert!(!outbox.dead_letter(0, rows[2].id, &reason).await.unwrap(), "it is gone");
+    let expired = outbox.expire(at(NOON + 2), 4).await.unwrap();
+    assert_eq!(expired, [(0, rows[0].id), (0, rows[1].id)]);
+    assert_eq!(
+        it.database.value(
+            "SELECT string_agg(concat_ws(' ', reason, code, convert_from(payload, 'UTF8')), ', ' ORDER BY id)
+             FROM link_refused"
+        ),
+        r#"EXPIRED {"n": 0}, EXPIRED {"n": 1}, NOT_AUTHORIZED 135 {"n": 2}"#
+    );
+    check_counts(&it);
+    assert_eq!(payloads(&outbox.next(0, &[], 10).await.unwrap()), [r#"{"n": 3}"#]);
+}
+
+#[tokio::test]
+async fn a_row_that_commits_late_is_found_below_those_that_were_read() {
+    let it = harness().await;
+    sink(&it).commit(&mut numbered(0..4, AMPLE)).await.unwrap();
+    let mut outbox = sender(&it).await;
+    let late = it.database.value("DELETE FROM link_outbox WHERE payload LIKE '%1%' RETURNING id");
+    let rows = outbox.next(0, &[], 10).await.unwrap();
+    assert_eq!(rows.len(), 3);
+    it.database.query(&format!(
+        "INSERT INTO link_outbox (link, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, message_id, id)
+         OVERRIDING SYSTEM VALUE VALUES ('azure', 0, 't', 'd', 'm', 'x', 'raw', '', now(), now(), gen_random_uuid(), {late})"
+    ));
+    let mut found = Vec::new();
+    for _ in 0..30 {
+        found.extend(outbox.next(0, &[ids(&rows), ids(&found)].concat(), 10).await.unwrap());
+    }
+    assert_eq!(ids(&found), [late.parse::<i64>().unwrap()]);
+}

@@ -9,6 +9,7 @@
 mod asking;
 mod documents;
 mod hooks;
+mod links;
 mod measure;
 mod mqtt;
 mod plan;
@@ -16,6 +17,7 @@ mod postgres;
 mod processes;
 mod renewing;
 mod report;
+mod rows;
 mod stage;
 mod way_back;
 mod yardsticks;

@@ -4,10 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::asking::OPEN;
-use crate::measure::{Load, Round, Way, commit_latency, wait_for_idle};
+use crate::measure::{Load, Round, Way, wait_for_idle};
 use crate::plan::LARGE;
 use crate::postgres::Connection;
 use crate::processes::{cpu, cpu_with_children, peak_mib};
+use crate::rows::commit_latency;
 use crate::stage::{Outcome, Stage};
 
 /// Telemetry a second.

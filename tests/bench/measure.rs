@@ -6,7 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::asking;
+use crate::links;
+use crate::links::OtherBroker;
 use crate::processes::{Owned, cpu, cpu_of_ended, cpu_with_children, peak_mib};
+use crate::rows::{commit_latency, last_commit, wrong};
 use crate::stage::{Daemon, Outcome, Stage};
 
 /// Who takes the messages.
@@ -34,6 +37,8 @@ pub enum Way {
     Api,
     /// Every device has sent a request.
     Asked,
+    /// Every message is forwarded to another broker.
+    Forwarded,
 }
 
 /// What is published.
@@ -92,7 +97,8 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     if !load.on_top {
         stage.clear()?;
     }
-    let mut taker = Taker::start(stage, consumer, load)?;
+    let other = OtherBroker::of(stage, load.way)?;
+    let mut taker = Taker::start(stage, consumer, load, other.as_ref())?;
     if load.warm
         && let Taker::Daemons(daemons) = &taker
     {
@@ -102,6 +108,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         if load.way == Way::Asked {
             asking::each_once(stage, load.devices)?;
         }
+        other.as_ref().map_or(Ok(()), |_| links::wait(stage))?;
         if !load.on_top {
             stage.clear()?;
         }
@@ -116,6 +123,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     let summary: Value = serde_json::from_str(&said)?;
     let sent = summary["sent"].as_u64().ok_or("no count")?;
     let said_done = taker.wait(done_before + sent)?;
+    other.as_ref().map_or(Ok(()), |_| links::wait(stage))?;
     let (after, memory_mib) = (Clocks::read(stage, &taker), taker.memory());
     // On top of many rows it would take long to look.
     let ended =
@@ -132,7 +140,8 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         publisher: each(publisher),
         memory_mib,
         latency,
-        wrong: wrong(stage, consumer, &summary)?,
+        wrong: wrong(stage, consumer, &summary)?
+            + other.as_ref().map_or(Ok(0.0), |_| links::unsent(stage))?,
     };
     taker.stop(stage)?;
     Ok(round)
@@ -246,13 +255,19 @@ impl Clocks {
 }
 
 impl Taker {
-    fn start(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Self> {
+    fn start(
+        stage: &Stage,
+        consumer: Consumer,
+        load: Load,
+        other: Option<&OtherBroker>,
+    ) -> Outcome<Self> {
         let (port, qos, messages) =
             (stage.mqtt_port.to_string(), load.qos.to_string(), load.messages.to_string());
         let socket = stage.socket.display().to_string();
         let by_tcp = stage.database_url(Some(stage.tcp_port));
         let settings = match load.way {
             Way::Usual => vec![],
+            Way::Forwarded => other.map(OtherBroker::setting).into_iter().collect(),
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
             Way::Api | Way::Asked => asking::OPEN.to_vec(),
@@ -319,7 +334,7 @@ fn done(daemons: &[Daemon]) -> Outcome<u64> {
 
 /// Waits until the daemons have done so many; when that was. At QoS 0 the broker may have dropped
 /// some: then until nothing more happens, which ends it with the last that did.
-fn wait(daemons: &[Daemon], messages: u64) -> Outcome<f64> {
+pub fn wait(daemons: &[Daemon], messages: u64) -> Outcome<f64> {
     let (mut seen, mut progress, mut at) = (0, Instant::now(), now_micros());
     loop {
         let now = done(daemons)?;
@@ -340,57 +355,6 @@ pub fn wait_for_idle(daemon: &Daemon, messages: u64) -> Outcome<()> {
         thread::sleep(ASK_EVERY);
     }
     Ok(())
-}
-
-/// The latency of every row, its flush included.
-pub fn commit_latency(stage: &Stage) -> Outcome<Option<[f64; 4]>> {
-    let (latency, fsync) = latency(stage)?;
-    Ok(latency.map(|latency| latency.map(|quantile| quantile + fsync)))
-}
-
-/// From the time in the payload to the time of the row's commit, of every row: Postgres keeps the
-/// latter by `track_commit_timestamp`. It reads that clock just before it flushes its log, so the
-/// mean time of a flush is said too.
-fn latency(stage: &Stage) -> Outcome<(Option<[f64; 4]>, f64)> {
-    let mut database = stage.database()?;
-    let rows = database.query(
-        "SELECT unnest(percentile_disc(ARRAY[0.5, 0.99, 0.999, 1.0]) WITHIN GROUP \
-         (ORDER BY 1000 * extract(epoch FROM pg_xact_commit_timestamp(xmin) - time)::float8)) FROM telemetry",
-    )?;
-    let quantiles: Vec<f64> =
-        rows.into_iter().flatten().filter_map(|value| value.parse().ok()).collect();
-    // Newer servers keep it elsewhere; then it is not added.
-    let flush = database
-        .value("SELECT wal_sync_time / greatest(wal_sync, 1) FROM pg_stat_wal")
-        .unwrap_or_default();
-    Ok((quantiles.try_into().ok(), flush.parse().unwrap_or(0.0)))
-}
-
-/// When the last row was committed, in microseconds since 1970: the same clock for every program
-/// that wrote it.
-fn last_commit(stage: &Stage) -> Outcome<f64> {
-    let last = stage.database()?.value(
-        "SELECT 1000000 * extract(epoch FROM greatest( \
-             (SELECT max(pg_xact_commit_timestamp(xmin)) FROM telemetry), \
-             (SELECT max(pg_xact_commit_timestamp(xmin)) FROM quarantine_events)))",
-    )?;
-    Ok(last.parse()?)
-}
-
-/// How many messages are missing or doubled.
-fn wrong(stage: &Stage, consumer: Consumer, summary: &Value) -> Outcome<f64> {
-    if matches!(consumer, Consumer::Drain) {
-        return Ok(0.0);
-    }
-    let findings = stage.verify(summary)?;
-    let count = |name: &str| findings[name].as_f64().unwrap_or(f64::NAN);
-    let refusals = findings["quarantined"].as_object().into_iter().flatten();
-    let misjudged: f64 = refusals
-        .map(|(_, counts)| {
-            (counts[0].as_f64().unwrap_or(0.0) - counts[1].as_f64().unwrap_or(0.0)).abs()
-        })
-        .sum();
-    Ok(count("missing") + count("doubled") + misjudged)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the bench has no clock to be handed")]

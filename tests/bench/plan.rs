@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::hooks;
+use crate::links;
 use crate::measure::{Consumer, Load, Round, Way, copy_alone, redelivery, round};
 use crate::stage::{Outcome, Stage};
 use crate::way_back;
@@ -83,6 +84,7 @@ pub fn sets(extent: Extent) -> Vec<Set> {
     sets.extend(at_fixed_rates(extent, full));
     sets.push(of_hooks(extent));
     sets.extend(way_back::sets(extent, full));
+    sets.extend(links::sets(extent, full));
     if extent.grow > 0 {
         sets.push(alone(grown("sluice on few rows", extent.grow / 20, full)));
         sets.push(alone(grown("sluice on many rows", extent.grow, full)));
@@ -196,6 +198,7 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     targets.extend(at_fixed_rate_targets(measured));
     targets.extend(growth_targets(measured));
     targets.extend(way_back::targets(measured));
+    targets.extend(links::targets(measured));
     targets.push(most(
         "messages missing or doubled, answers wrong, in all",
         Some(measured.values().flatten().map(|round| round.wrong).sum()),
@@ -292,7 +295,7 @@ pub fn ratio(
 }
 
 /// CPU of Sluice and Postgres.
-fn cpu_of_both(round: &Round) -> f64 {
+pub fn cpu_of_both(round: &Round) -> f64 {
     round.own + round.database
 }
 

@@ -25,7 +25,7 @@ const OF_EVENTS: [&str; 3] =
     ["sluice_api_requests_total", "sluice_certificates_renewed_total", "sluice_commands"];
 
 /// What the rows of the dashboard are, in their order.
-const ROWS: [&str; 7] = [
+const ROWS: [&str; 8] = [
     "Ingest",
     "Latency and acknowledgement",
     "Refused, by reason",
@@ -33,6 +33,7 @@ const ROWS: [&str; 7] = [
     "Database",
     "Certificates",
     "The way back",
+    "Links",
 ];
 
 const RULES: &str = "compose/prometheus/rules/sluice.yml";
@@ -58,6 +59,12 @@ fn existing() -> BTreeSet<String> {
     names.extend(OF_CERTIFICATES.map(str::to_owned));
     names.extend(OF_EVENTS.map(str::to_owned));
     names.insert("sluice_revocation_seconds_bucket".into());
+    // Series of links begin with the links; the page lists them all.
+    let page = fs::read_to_string(repository("docs/reference/metrics.md")).unwrap();
+    let of_links = named(&page).into_iter().filter(|name| name.starts_with("sluice_link_"));
+    let of_links: Vec<String> = of_links.collect();
+    names.extend(of_links.iter().map(|name| format!("{name}_bucket")));
+    names.extend(of_links);
     names
 }
 

@@ -19,6 +19,7 @@ use crate::stage::{Outcome, Stage};
 const OFF: &str = "sluice at 2,000/s, no link";
 const ON: &str = "sluice at 2,000/s, all forwarded";
 const FAST: &str = "sluice at 5,000/s, all forwarded";
+const AWAY: &str = "sluice at 2,000/s, other broker away";
 const BACKLOG: &str = "a backlog over one lane";
 
 /// Pairs of rounds with and without a link.
@@ -56,6 +57,7 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     vec![
         most("CPU of both, all forwarded, of none", ratio(measured, ON, OFF, cpu_of_both), 1.5),
         most("latency at 2,000/s, all forwarded, p99 ms", p99(ON), 15.0),
+        most("latency at 2,000/s, other broker away, p99 ms", p99(AWAY), 15.0),
         least(
             "messages a second over one lane",
             of(measured, BACKLOG).map(|round| round.rate),
@@ -100,6 +102,22 @@ fn backlog(stage: &Stage, load: Load) -> Outcome<Round> {
     Ok(round)
 }
 
+/// Freezes the other broker when its outage is measured: before that everything has been sent.
+pub fn begin_outage(other: Option<&OtherBroker>, way: Way) -> Outcome<()> {
+    match other {
+        Some(other) if way == Way::Outage => other.signal("STOP"),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what waits, so that the next round begins without it.
+pub fn forget(stage: &Stage) -> Outcome<()> {
+    let mut database = stage.database()?;
+    database.query("TRUNCATE link_outbox, link_counts, link_gaps, link_refused")?;
+    database.query("UPDATE link_state SET gap_since = NULL").map(drop)?;
+    Ok(())
+}
+
 /// Waits until nothing waits for the other broker any more.
 pub fn wait(stage: &Stage) -> Outcome<()> {
     let mut database = stage.database()?;
@@ -125,7 +143,7 @@ pub fn unsent(stage: &Stage) -> Outcome<f64> {
 impl OtherBroker {
     /// One that takes what is forwarded; none where nothing is.
     pub fn of(stage: &Stage, way: Way) -> Outcome<Option<Self>> {
-        if way != Way::Forwarded {
+        if !matches!(way, Way::Forwarded | Way::Outage) {
             return Ok(None);
         }
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

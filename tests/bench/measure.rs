@@ -39,6 +39,8 @@ pub enum Way {
     Asked,
     /// Every message is forwarded to another broker.
     Forwarded,
+    /// The same, and the other broker is frozen.
+    Outage,
 }
 
 /// What is published.
@@ -113,6 +115,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
             stage.clear()?;
         }
     }
+    links::begin_outage(other.as_ref(), load.way)?;
     let (done_before, before) = (taker.done()?, Clocks::read(stage, &taker));
     let fleet = stage.fleet(&load.arguments())?;
     let (said, content) = fleet.finish()?;
@@ -123,7 +126,9 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     let summary: Value = serde_json::from_str(&said)?;
     let sent = summary["sent"].as_u64().ok_or("no count")?;
     let said_done = taker.wait(done_before + sent)?;
-    other.as_ref().map_or(Ok(()), |_| links::wait(stage))?;
+    if load.way == Way::Forwarded {
+        links::wait(stage)?;
+    }
     let (after, memory_mib) = (Clocks::read(stage, &taker), taker.memory());
     // On top of many rows it would take long to look.
     let ended =
@@ -141,9 +146,12 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         memory_mib,
         latency,
         wrong: wrong(stage, consumer, &summary)?
-            + other.as_ref().map_or(Ok(0.0), |_| links::unsent(stage))?,
+            + if load.way == Way::Forwarded { links::unsent(stage)? } else { 0.0 },
     };
     taker.stop(stage)?;
+    if load.way == Way::Outage {
+        links::forget(stage)?;
+    }
     Ok(round)
 }
 
@@ -267,7 +275,7 @@ impl Taker {
         let by_tcp = stage.database_url(Some(stage.tcp_port));
         let settings = match load.way {
             Way::Usual => vec![],
-            Way::Forwarded => other.map(OtherBroker::setting).into_iter().collect(),
+            Way::Forwarded | Way::Outage => other.map(OtherBroker::setting).into_iter().collect(),
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
             Way::Api | Way::Asked => asking::OPEN.to_vec(),

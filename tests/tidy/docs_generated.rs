@@ -108,6 +108,7 @@ fn metrics() -> String {
     // A metric whose labels only the database or the settings know appears with its first series.
     metrics.certificates.certificates.with_label_values(&["ACTIVE"]);
     metrics.issuer_keys.keys_age.with_label_values(&["https://id.example.org"]);
+    begin_link(&metrics);
     let text = String::from_utf8(metrics.render().unwrap()).unwrap();
     let kind = |name: &str| {
         let start = format!("# TYPE {name} ");
@@ -120,6 +121,20 @@ fn metrics() -> String {
         let _ = writeln!(block, "| `{name}` | {} | {help} |", kind(name));
     }
     block
+}
+
+/// The series of a link: the links file names them.
+fn begin_link(metrics: &Metrics) {
+    let links = &metrics.links;
+    links.begin("azure");
+    links.up.with_label_values(&["azure", "0"]);
+    links.state.with_label_values(&["azure", "up"]);
+    links.connects.with_label_values(&["azure", "connected"]);
+    links.refusals.with_label_values(&["azure", "PUBACK", "0x87"]);
+    links.token_expires.with_label_values(&["azure"]);
+    links.credentials_expire.with_label_values(&["azure"]);
+    links.send_seconds.with_label_values(&["azure"]);
+    metrics.link_ingest.start(&"azure".parse().unwrap());
 }
 
 fn exit_codes() -> String {

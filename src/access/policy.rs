@@ -10,7 +10,7 @@
 //! 2. [`built_in`] holds the topics that need no file;
 //! 3. [`rule`] is one rule with its [`effect`], [`pattern`] its topics, [`filter`] the topics of a
 //!    request;
-//! 4. [`file`](mod@file) parses a policy file through [`file_tree`] and [`file_reader`];
+//! 4. [`file`](mod@file) parses a policy file;
 //! 5. [`reloading`] replaces the active policy when the file changes;
 //! 6. [`lint`] warns about rules that are valid and suspicious.
 //!
@@ -20,10 +20,8 @@ pub(crate) mod built_in;
 pub(crate) mod decision;
 pub(crate) mod effect;
 pub(crate) mod file;
-pub(crate) mod file_reader;
 #[cfg(test)]
 mod file_tests;
-pub(crate) mod file_tree;
 pub(crate) mod filter;
 pub(crate) mod lint;
 #[cfg(test)]

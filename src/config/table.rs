@@ -2,6 +2,7 @@
 //!
 //! The rows of an area are in its file of [`super::sections`], beside the type they fill.
 
+use super::nearest::nearest;
 use super::sections::{
     access, broker, certificates, database, downlink, est, http, ingest, links, mqtt_api, process,
     public,
@@ -91,14 +92,13 @@ pub(super) fn did_you_mean(unknown: &str) -> String {
     let names = all()
         .flat_map(|(_, setting)| [Some(setting.name.to_owned()), setting.file_name()])
         .flatten();
-    let nearest = names.map(|name| (strsim::levenshtein(&wanted, &name), name)).min();
-    match nearest {
-        Some((distance, name)) if distance * 2 <= name.len() => {
+    match nearest(&wanted, names) {
+        Some(name) => {
             let as_written =
                 if unknown.contains(char::is_uppercase) { name } else { name.to_lowercase() };
             format!("did you mean {as_written}?")
         }
-        _ => "`sluice config template` lists all settings".to_owned(),
+        None => "`sluice config template` lists all settings".to_owned(),
     }
 }
 

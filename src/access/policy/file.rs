@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::Policy;
 use super::effect::Effect;
-use super::file_reader::{Faults, ValueReader, get, key_path};
-use super::file_tree::{Node, TableEntries};
 use super::pattern::Pattern;
 use super::rule::{Action, Actions, Capabilities, Capability, Kinds, PolicyRule, Scopes, Subjects};
+use crate::config::document::reader::{Faults, ValueReader, get, key_path};
+use crate::config::document::tree::{Node, TableEntries};
 use crate::disk;
 
 /// The longest policy file, in bytes.

@@ -1,31 +1,33 @@
-//! Checks the types of the values in a policy file, and collects a fault for each wrong one.
+//! Checks the types of the values in a file, and collects a fault for each wrong one.
 //!
-//! It does not know rules or permissions: [`super::file`](mod@super::file) does.
+//! It knows no key: the file's own module does.
 
 use std::fmt;
 
-use super::file_tree::{Node, PolicyFault, TableEntries};
+use super::tree::{DocumentFault, Node, TableEntries};
+use crate::config::nearest::nearest;
 
 /// The most faults listed in one report; the others are only counted.
 const MAX_FAULTS: usize = 50;
 
-/// The faults of one policy file.
+/// The faults of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    pub(super) listed: Vec<PolicyFault>,
+    /// The first ones, in the order of their discovery.
+    pub listed: Vec<DocumentFault>,
     unlisted: usize,
 }
 
 /// Reads values of an expected type, and collects the faults.
 #[derive(Default)]
-pub(super) struct ValueReader {
+pub(crate) struct ValueReader {
     pub faults: Faults,
 }
 
 // === impl Faults ===
 
 impl Faults {
-    pub(super) fn add(&mut self, fault: PolicyFault) {
+    pub(crate) fn add(&mut self, fault: DocumentFault) {
         if self.listed.len() < MAX_FAULTS { self.listed.push(fault) } else { self.unlisted += 1 }
     }
 
@@ -46,11 +48,11 @@ impl fmt::Display for Faults {
 // === impl ValueReader ===
 
 impl ValueReader {
-    pub(super) fn fault(&mut self, place: impl Into<String>, why: impl Into<String>) {
-        self.faults.add(PolicyFault { place: place.into(), why: why.into() });
+    pub(crate) fn fault(&mut self, place: impl Into<String>, why: impl Into<String>) {
+        self.faults.add(DocumentFault { place: place.into(), why: why.into() });
     }
 
-    pub(super) fn table<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n TableEntries> {
+    pub(crate) fn table<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n TableEntries> {
         if let Node::Table(entries) = node {
             return Some(entries);
         }
@@ -58,7 +60,7 @@ impl ValueReader {
         None
     }
 
-    pub(super) fn list<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n [Node]> {
+    pub(crate) fn list<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n [Node]> {
         if let Node::List(items) = node {
             return Some(items);
         }
@@ -66,8 +68,24 @@ impl ValueReader {
         None
     }
 
+    pub(crate) fn text<'n>(&mut self, place: &str, node: &'n Node) -> Option<&'n str> {
+        if let Node::Text(text) = node {
+            return Some(text);
+        }
+        self.fault(place, format!("expected a text, found {}", node.kind()));
+        None
+    }
+
+    pub(crate) fn switch(&mut self, place: &str, node: &Node) -> Option<bool> {
+        if let Node::Switch(value) = node {
+            return Some(*value);
+        }
+        self.fault(place, format!("expected true or false, found {}", node.kind()));
+        None
+    }
+
     /// Reads a list of texts, each with its place.
-    pub(super) fn texts(&mut self, place: &str, node: &Node) -> Vec<(String, String)> {
+    pub(crate) fn texts(&mut self, place: &str, node: &Node) -> Vec<(String, String)> {
         let mut texts = Vec::new();
         for (index, item) in self.list(place, node).unwrap_or_default().iter().enumerate() {
             let place = format!("{place}[{index}]");
@@ -80,7 +98,7 @@ impl ValueReader {
     }
 
     /// Reads a list of texts. `None` means any: the value is or contains `"*"`.
-    pub(super) fn choice(&mut self, place: &str, node: &Node) -> Option<Vec<(String, String)>> {
+    pub(crate) fn choice(&mut self, place: &str, node: &Node) -> Option<Vec<(String, String)>> {
         if let Node::Text(text) = node {
             if text != "*" {
                 self.fault(place, "expected a list, or \"*\"");
@@ -91,7 +109,7 @@ impl ValueReader {
         if texts.iter().any(|(_, text)| text == "*") { None } else { Some(texts) }
     }
 
-    pub(super) fn required<'n>(
+    pub(crate) fn required<'n>(
         &mut self,
         entries: &'n TableEntries,
         place: &str,
@@ -104,30 +122,32 @@ impl ValueReader {
         node
     }
 
-    pub(super) fn reject_unknown_keys(
+    pub(crate) fn reject_unknown_keys(
         &mut self,
         entries: &TableEntries,
         place: &str,
         known: &[&str],
     ) {
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.as_str())) {
+            let hint = nearest(key.as_str(), known.iter().copied())
+                .map_or_else(String::new, |name| format!("; did you mean {name}?"));
             self.fault(
                 key_path(place, key),
-                format!("the key is unknown here; expected {}", known.join(", ")),
+                format!("the key is unknown here; expected {}{hint}", known.join(", ")),
             );
         }
     }
 }
 
-// --- private helpers ---
+// --- keys and paths ---
 
-pub(super) fn get<'n>(entries: &'n TableEntries, key: &str) -> Option<&'n Node> {
+pub(crate) fn get<'n>(entries: &'n TableEntries, key: &str) -> Option<&'n Node> {
     entries.iter().find(|(name, _)| name == key).map(|(_, node)| node)
 }
 
 /// The path of `key` below `place`. A key that is not a plain word is quoted, so that no control
 /// character reaches a terminal.
-pub(super) fn key_path(place: &str, key: &str) -> String {
+pub(crate) fn key_path(place: &str, key: &str) -> String {
     let is_plain = !key.is_empty()
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     match (place, is_plain) {

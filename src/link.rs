@@ -4,11 +4,13 @@
 //! It authorizes no message and writes no row of telemetry; an outage of a link never holds up ingest.
 //!
 //! In reading order: [`settings`] describes one link, [`kind`] which broker it leads to, [`limits`]
-//! what that broker accepts; [`aws`] gets credentials of AWS and signs URLs with them. [`cloud_event`]
-//! encodes a message, and [`receiver`] takes in what comes.
+//! what that broker accepts; [`file`](mod@file) reads all of it from the links file. [`aws`] gets
+//! credentials of AWS and signs URLs with them. [`cloud_event`] encodes a message, and [`receiver`]
+//! takes in what comes.
 
 pub mod aws;
 pub mod cloud_event;
+pub mod file;
 pub mod kind;
 pub mod limits;
 pub mod receiver;

@@ -53,7 +53,7 @@ const EVENT_GRID: LinkLimits = LinkLimits {
     user_property_bytes: 32 * 1024,
     filters_per_subscribe: 8,
     filters: 50,
-    session_expiry_seconds: 3600,
+    session_expiry_seconds: 8 * 3600,
 };
 
 /// AWS IoT Core.
@@ -82,7 +82,7 @@ const MQTT: LinkLimits = LinkLimits {
     keepalive_seconds: u16::MAX,
     rate: u32::MAX,
     bytes_per_second: u32::MAX,
-    unacked: 1000,
+    unacked: u16::MAX,
     unacked_bytes: usize::MAX,
     topic_bytes: 65_535,
     topic_levels: 200,
@@ -92,15 +92,110 @@ const MQTT: LinkLimits = LinkLimits {
     session_expiry_seconds: u32::MAX - 1,
 };
 
+/// The keepalive of a link whose table has none, in seconds: shorter than the idle limit of most
+/// NATs.
+const KEEPALIVE_SECONDS: u16 = 60;
+
+/// The most unacknowledged messages of a link whose table has none.
+const UNACKED: u16 = 1000;
+
+/// Below this prefix AWS IoT Core passes a message to one of its rules. The prefix and the name of
+/// the rule do not count for the limits of a topic.
+pub const BASIC_INGEST: &str = "$aws/rules/";
+
+/// Why a topic cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicLimit {
+    /// Longer than `topic_bytes`.
+    #[error("the topic has {found} bytes, at most {allowed} are allowed")]
+    Bytes {
+        /// Its bytes.
+        found: usize,
+        /// The most.
+        allowed: usize,
+    },
+    /// Deeper than `topic_levels`.
+    #[error("the topic has {found} levels, at most {allowed} are allowed")]
+    Levels {
+        /// Its levels.
+        found: usize,
+        /// The most.
+        allowed: usize,
+    },
+}
+
 // === impl LinkLimits ===
 
 impl LinkLimits {
-    /// The preset of a kind.
+    /// The preset of a kind: the most that a link may use.
     pub const fn of(kind: LinkKind) -> Self {
         match kind {
             LinkKind::EventGrid => EVENT_GRID,
             LinkKind::AwsIot => AWS_IOT,
             LinkKind::Mqtt => MQTT,
+        }
+    }
+
+    /// The limits of a link whose table sets none: the preset, with a usual keepalive, session
+    /// expiry and window.
+    pub fn default_of(kind: LinkKind) -> Self {
+        let preset = Self::of(kind);
+        let session_expiry_seconds = match kind {
+            LinkKind::EventGrid | LinkKind::AwsIot => 3600,
+            LinkKind::Mqtt => 7 * 86_400,
+        };
+        Self {
+            keepalive_seconds: preset.keepalive_seconds.min(KEEPALIVE_SECONDS),
+            unacked: preset.unacked.min(UNACKED),
+            session_expiry_seconds,
+            ..preset
+        }
+    }
+
+    /// Checks the length and the depth of a topic.
+    pub fn check_topic(&self, topic: &str) -> Result<(), TopicLimit> {
+        let counted = match topic.strip_prefix(BASIC_INGEST) {
+            Some(behind) => behind.split_once('/').map_or("", |(_rule, topic)| topic),
+            None => topic,
+        };
+        if counted.len() > self.topic_bytes {
+            return Err(TopicLimit::Bytes { found: counted.len(), allowed: self.topic_bytes });
+        }
+        let found = counted.split('/').count();
+        if found > self.topic_levels {
+            return Err(TopicLimit::Levels { found, allowed: self.topic_levels });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_as_long_and_as_deep_as_the_cloud_allows() {
+        let aws = LinkLimits::of(LinkKind::AwsIot);
+        assert_eq!(aws.check_topic("a/b/c/d/e/f/g/h"), Ok(()));
+        assert_eq!(
+            aws.check_topic("a/b/c/d/e/f/g/h/i"),
+            Err(TopicLimit::Levels { found: 9, allowed: 8 })
+        );
+        assert_eq!(aws.check_topic("$aws/rules/my_rule/a/b/c/d/e/f/g/h"), Ok(()));
+        assert_eq!(
+            aws.check_topic(&"x".repeat(257)),
+            Err(TopicLimit::Bytes { found: 257, allowed: 256 })
+        );
+        assert_eq!(aws.check_topic(&format!("$aws/rules/r/{}", "x".repeat(256))), Ok(()));
+    }
+
+    #[test]
+    fn no_default_is_above_its_preset() {
+        for kind in [LinkKind::EventGrid, LinkKind::AwsIot, LinkKind::Mqtt] {
+            let (preset, default) = (LinkLimits::of(kind), LinkLimits::default_of(kind));
+            assert!(default.keepalive_seconds <= preset.keepalive_seconds, "{kind:?}");
+            assert!(default.unacked <= preset.unacked, "{kind:?}");
+            assert!(default.session_expiry_seconds <= preset.session_expiry_seconds, "{kind:?}");
         }
     }
 }

@@ -1,18 +1,20 @@
 //! One link, as the links file describes it, after all checks.
 //!
 //! It reads no file and opens no connection.
+//!
+//! The limits in it are what the link uses; what its kind allows is the preset.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::sections::broker::BrokerJwt;
-use crate::domain::forwarding::ForwardRule;
+use crate::domain::forwarding::{ForwardPlan, ForwardRule, LinkRoutes};
 use crate::domain::link::LinkName;
 use crate::link::kind::{LinkKind, LinkTransport};
 use crate::link::limits::LinkLimits;
 
 /// All links.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkSet {
     /// The name of this installation; `None`: the one that the database has.
     pub node: Option<String>,
@@ -21,7 +23,7 @@ pub struct LinkSet {
 }
 
 /// One link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSettings {
     /// Its name: the key of its table in the file.
     pub name: LinkName,
@@ -41,7 +43,8 @@ pub struct LinkSettings {
     pub auth: LinkAuth,
     /// `lanes`: connections that share the messages by device.
     pub lanes: u16,
-    /// What the other broker accepts: the preset of the kind, lowered by the file.
+    /// What the other broker accepts: the preset of the kind, lowered by the file. `keepalive`,
+    /// `session_expiry`, `max_rate`, `max_unacked` and `max_packet_bytes` are in it.
     pub limits: LinkLimits,
     /// `publish`.
     pub publish: Vec<ForwardRule>,
@@ -56,7 +59,7 @@ pub struct LinkSettings {
 }
 
 /// How Sluice logs in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkAuth {
     /// `none`: no login.
     Anonymous,
@@ -98,6 +101,8 @@ pub enum LinkAuth {
         identity_pool_id: String,
         /// `cognito_endpoint`; `None`: that of the region.
         endpoint: Option<String>,
+        /// `public_prefix`: client ids begin with it and `-`, topics with it and `/`. `None`: any.
+        public_prefix: Option<String>,
     },
 }
 
@@ -136,4 +141,62 @@ pub enum IngestNamePart {
     Text(String),
     /// A level of the topic, from 1.
     Level(usize),
+}
+
+// === impl LinkSet ===
+
+impl LinkSet {
+    /// The link of this name.
+    pub fn find(&self, name: &str) -> Option<&LinkSettings> {
+        self.links.iter().find(|link| link.name.as_str() == name)
+    }
+
+    /// Which messages go over which link. A link without `publish` has no part in it.
+    pub fn plan(&self) -> ForwardPlan {
+        let links = self.links.iter().filter(|link| !link.publish.is_empty());
+        ForwardPlan { links: links.map(LinkSettings::routes).collect() }
+    }
+}
+
+// === impl LinkSettings ===
+
+impl LinkSettings {
+    /// The address as `host:port`.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The client id of a lane.
+    pub fn client_id_of(&self, lane: u16) -> String {
+        if self.lanes <= 1 { self.client_id.clone() } else { format!("{}-{lane}", self.client_id) }
+    }
+
+    fn routes(&self) -> LinkRoutes {
+        LinkRoutes {
+            link: self.name.clone(),
+            lanes: self.lanes,
+            backlog_max_bytes: self.backlog_max_bytes,
+            rules: self.publish.clone(),
+        }
+    }
+}
+
+// === impl LinkAuth ===
+
+impl LinkAuth {
+    /// Its name in the file.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "none",
+            Self::Password { .. } => "password",
+            Self::Jwt { .. } => "jwt",
+            Self::Certificate { .. } => "certificate",
+            Self::SigV4 { .. } => "sigv4",
+            Self::Cognito { .. } => "cognito",
+        }
+    }
 }

@@ -31,6 +31,11 @@ impl Faults {
         if self.listed.len() < MAX_FAULTS { self.listed.push(fault) } else { self.unlisted += 1 }
     }
 
+    /// How many there are, the unlisted ones too.
+    pub fn count(&self) -> usize {
+        self.listed.len() + self.unlisted
+    }
+
     /// Whether there are no faults.
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty()

@@ -70,7 +70,8 @@ impl Node {
         use serde_json::{Map, Number, Value};
         Some(match self {
             Self::Table(entries) => {
-                let members = entries.iter().map(|(key, node)| Some((key.clone(), node.to_json()?)));
+                let members =
+                    entries.iter().map(|(key, node)| Some((key.clone(), node.to_json()?)));
                 Value::Object(members.collect::<Option<Map<_, _>>>()?)
             }
             Self::List(items) => {

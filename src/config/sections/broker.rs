@@ -42,7 +42,7 @@ pub struct BrokerConfig {
 
 /// The token that Sluice signs for its own login. The key is read for each token, so a new key
 /// needs no restart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerJwt {
     /// `MQTT_JWT_KEY`.
     pub key: PathBuf,
@@ -68,7 +68,7 @@ pub enum JwtPlace {
 }
 
 /// Longest claims, in bytes: brokers limit tokens, and an MQTT string holds four of these.
-const MAX_CLAIMS_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_CLAIMS_BYTES: usize = 16 * 1024;
 
 /// The claims that Sluice sets in each token.
 pub const OWN_CLAIMS: [&str; 3] = ["exp", "iat", "nbf"];
@@ -357,7 +357,8 @@ fn claims(text: &str) -> Option<Map<String, Value>> {
     (!OWN_CLAIMS.iter().any(|own| claims.contains_key(*own))).then_some(claims)
 }
 
-fn is_host(text: &str) -> bool {
+/// Whether this is a host name or an address, and nothing more.
+pub(crate) fn is_host(text: &str) -> bool {
     let name = |text: &str| {
         text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || "/@:".contains(c))
     };
@@ -368,7 +369,8 @@ fn is_plain(text: &str) -> bool {
     !text.contains(['+', '#'])
 }
 
-fn is_filter(text: &str) -> bool {
+/// Whether this is a topic filter, without a share group.
+pub(crate) fn is_filter(text: &str) -> bool {
     let mut levels = text.split('/').rev();
     let last = levels.next().is_some_and(|level| level == "#" || level == "+" || is_plain(level));
     last && levels.all(|level| level == "+" || is_plain(level)) && !text.starts_with(SHARE_PREFIX)

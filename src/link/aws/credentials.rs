@@ -69,7 +69,7 @@ impl CredentialSource {
                 Origin::Environment(environment::of_process)
             }
             LinkAuth::SigV4 { credentials: Some(profile), .. } => Origin::Profile(profile.clone()),
-            LinkAuth::Cognito { region, identity_pool_id, endpoint } => {
+            LinkAuth::Cognito { region, identity_pool_id, endpoint, .. } => {
                 let (id, endpoint) = (identity_pool_id, endpoint.as_deref());
                 let pool = CognitoPool { id, region, endpoint, ca_cert };
                 Origin::Guest(CognitoGuest::new(pool, identities, clock))

@@ -357,7 +357,6 @@ fn claims(text: &str) -> Option<Map<String, Value>> {
     (!OWN_CLAIMS.iter().any(|own| claims.contains_key(*own))).then_some(claims)
 }
 
-/// Whether this is a host name or an address, and nothing more.
 pub(crate) fn is_host(text: &str) -> bool {
     let name = |text: &str| {
         text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || "/@:".contains(c))
@@ -369,7 +368,6 @@ fn is_plain(text: &str) -> bool {
     !text.contains(['+', '#'])
 }
 
-/// Whether this is a topic filter, without a share group.
 pub(crate) fn is_filter(text: &str) -> bool {
     let mut levels = text.split('/').rev();
     let last = levels.next().is_some_and(|level| level == "#" || level == "+" || is_plain(level));

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::fields::Fields;
+use super::fields::LinkFields;
 use super::units;
 use crate::link::kind::LinkKind;
 use crate::link::limits::LinkLimits;
@@ -17,7 +17,7 @@ const LEAST_PACKET: u64 = 256;
 const LEAST_KEEPALIVE: u16 = 5;
 
 /// Reads the limits.
-pub(super) fn read(fields: &mut Fields<'_, '_>, kind: LinkKind) -> LinkLimits {
+pub(super) fn read(fields: &mut LinkFields<'_, '_>, kind: LinkKind) -> LinkLimits {
     let preset = LinkLimits::of(kind);
     let mut limits = LinkLimits::default_of(kind);
     let at_most = |what: String| format!(": {} allows at most {what}", kind.label());

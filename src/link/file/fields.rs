@@ -16,16 +16,16 @@ use crate::config::nearest::nearest;
 const SHOWN_CHARS: usize = 100;
 
 /// One table of the file, and where the faults go.
-pub(super) struct Fields<'r, 'n> {
+pub(super) struct LinkFields<'r, 'n> {
     pub values: &'r mut ValueReader,
     pub entries: &'n TableEntries,
     /// Its path.
     pub place: String,
 }
 
-// === impl Fields ===
+// === impl LinkFields ===
 
-impl<'n> Fields<'_, 'n> {
+impl<'n> LinkFields<'_, 'n> {
     /// The path of a key.
     pub fn path_of(&self, key: &str) -> String {
         key_path(&self.place, key)

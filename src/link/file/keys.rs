@@ -113,7 +113,7 @@ pub const LINK: &[LinkKey] = &[
     login(
         "claims",
         &["jwt"],
-        "no more claims",
+        "none",
         "A table of further claims. Sluice sets `exp`, `iat` and `nbf`.",
     ),
     login(

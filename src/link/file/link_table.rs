@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::fields::{Fields, shown};
+use super::fields::{LinkFields, shown};
 use super::{bounds, hosts, keys, login, loops, rules};
 use crate::config::document::reader::ValueReader;
 use crate::config::document::tree::TableEntries;
@@ -33,14 +33,14 @@ const TRANSPORTS: [(&str, LinkTransport); 4] = [
 
 /// One link of the file.
 pub(super) struct LinkTable<'r, 'n> {
-    fields: Fields<'r, 'n>,
+    fields: LinkFields<'r, 'n>,
 }
 
 // === impl LinkTable ===
 
 impl<'r, 'n> LinkTable<'r, 'n> {
     pub fn new(values: &'r mut ValueReader, entries: &'n TableEntries, place: String) -> Self {
-        Self { fields: Fields { values, entries, place } }
+        Self { fields: LinkFields { values, entries, place } }
     }
 
     /// Reads all of it. `None` if it lacks what the rest depends on; the faults are recorded.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, shown};
+use super::fields::{LinkFields, shown};
 use super::{hosts, keys};
 use crate::config::document::tree::Node;
 use crate::config::sections::broker::{BrokerJwt, JwtPlace, MAX_CLAIMS_BYTES, OWN_CLAIMS};
@@ -50,7 +50,10 @@ const LIFETIME: Duration = Duration::from_hours(1);
 const PUBLIC: &str = "public";
 
 /// Reads `auth`. `None`: it is missing, or no method.
-pub(super) fn method(fields: &mut Fields<'_, '_>, kind: Option<LinkKind>) -> Option<LoginMethod> {
+pub(super) fn method(
+    fields: &mut LinkFields<'_, '_>,
+    kind: Option<LinkKind>,
+) -> Option<LoginMethod> {
     if fields.has("auth") {
         return fields.choice("auth", &METHODS);
     }
@@ -66,7 +69,7 @@ pub(super) fn method(fields: &mut Fields<'_, '_>, kind: Option<LinkKind>) -> Opt
 
 /// Reads the keys of the login.
 pub(super) fn read(
-    fields: &mut Fields<'_, '_>,
+    fields: &mut LinkFields<'_, '_>,
     kind: Option<LinkKind>,
     method: Option<LoginMethod>,
     host: Option<&str>,
@@ -99,7 +102,7 @@ impl LoginMethod {
 
 // --- private helpers ---
 
-fn reject_keys_of_others(fields: &mut Fields<'_, '_>, method: LoginMethod) {
+fn reject_keys_of_others(fields: &mut LinkFields<'_, '_>, method: LoginMethod) {
     let of_others = keys::LINK
         .iter()
         .filter(|key| !key.of_auth.is_empty() && !key.of_auth.contains(&method.label()));
@@ -116,7 +119,7 @@ fn reject_keys_of_others(fields: &mut Fields<'_, '_>, method: LoginMethod) {
     }
 }
 
-fn password(fields: &mut Fields<'_, '_>) -> Option<LinkAuth> {
+fn password(fields: &mut LinkFields<'_, '_>) -> Option<LinkAuth> {
     fields.require("username", "auth = \"password\" needs a user name");
     fields.require("password_file", "auth = \"password\" needs the file that holds the password");
     let username = fields.text("username").map(str::to_owned);
@@ -124,7 +127,7 @@ fn password(fields: &mut Fields<'_, '_>) -> Option<LinkAuth> {
     Some(LinkAuth::Password { username: username?, password_file: password_file? })
 }
 
-fn certificate(fields: &mut Fields<'_, '_>) -> Option<LinkAuth> {
+fn certificate(fields: &mut LinkFields<'_, '_>) -> Option<LinkAuth> {
     fields.require("cert", "auth = \"certificate\" needs the client certificate (PEM)");
     fields.require("key", "auth = \"certificate\" needs the private key of cert (PEM)");
     let (cert, key) = (fields.path("cert"), fields.path("key"));
@@ -133,7 +136,7 @@ fn certificate(fields: &mut Fields<'_, '_>) -> Option<LinkAuth> {
 }
 
 fn jwt(
-    fields: &mut Fields<'_, '_>,
+    fields: &mut LinkFields<'_, '_>,
     kind: Option<LinkKind>,
     host: Option<&str>,
 ) -> Option<LinkAuth> {
@@ -167,7 +170,7 @@ fn jwt(
     Some(LinkAuth::Jwt { token, username })
 }
 
-fn check_username(fields: &mut Fields<'_, '_>, place: JwtPlace) {
+fn check_username(fields: &mut LinkFields<'_, '_>, place: JwtPlace) {
     match place {
         JwtPlace::Password => fields.require(
             "username",
@@ -181,7 +184,7 @@ fn check_username(fields: &mut Fields<'_, '_>, place: JwtPlace) {
 }
 
 /// A text, or a list of texts.
-fn audience(fields: &mut Fields<'_, '_>) -> Option<Value> {
+fn audience(fields: &mut LinkFields<'_, '_>) -> Option<Value> {
     let node = fields.get("audience")?;
     if matches!(node, Node::Text(_)) {
         return fields.text("audience").map(Value::from);
@@ -193,7 +196,7 @@ fn audience(fields: &mut Fields<'_, '_>) -> Option<Value> {
     Some(texts.into_iter().map(|(_, text)| text).collect())
 }
 
-fn claims(fields: &mut Fields<'_, '_>) -> Map<String, Value> {
+fn claims(fields: &mut LinkFields<'_, '_>) -> Map<String, Value> {
     let Some(node) = fields.get("claims") else { return Map::new() };
     let place = fields.path_of("claims");
     let Some(entries) = fields.values.table(&place, node) else { return Map::new() };
@@ -216,7 +219,7 @@ fn claims(fields: &mut Fields<'_, '_>) -> Map<String, Value> {
     claims
 }
 
-fn sigv4(fields: &mut Fields<'_, '_>, host: Option<&str>) -> Option<LinkAuth> {
+fn sigv4(fields: &mut LinkFields<'_, '_>, host: Option<&str>) -> Option<LinkAuth> {
     let region = region(fields, host.and_then(hosts::region));
     let path = fields.path("credentials_file");
     let profile = fields.text("profile").map(str::to_owned);
@@ -228,7 +231,7 @@ fn sigv4(fields: &mut Fields<'_, '_>, host: Option<&str>) -> Option<LinkAuth> {
     Some(LinkAuth::SigV4 { region: region?, credentials })
 }
 
-fn cognito(fields: &mut Fields<'_, '_>, host: Option<&str>) -> Option<LinkAuth> {
+fn cognito(fields: &mut LinkFields<'_, '_>, host: Option<&str>) -> Option<LinkAuth> {
     fields.require("identity_pool_id", "auth = \"cognito\" needs it, as <region>:<uuid>");
     let pool = fields.text("identity_pool_id");
     let of_pool = pool.and_then(|pool| pool.split_once(':')).map(|(region, _)| region);
@@ -256,7 +259,7 @@ fn cognito(fields: &mut Fields<'_, '_>, host: Option<&str>) -> Option<LinkAuth> 
 }
 
 /// `None`: any client id and topic.
-fn public_prefix(fields: &mut Fields<'_, '_>) -> Option<String> {
+fn public_prefix(fields: &mut LinkFields<'_, '_>) -> Option<String> {
     let Some(node) = fields.get("public_prefix") else { return Some(PUBLIC.to_owned()) };
     let prefix = fields.values.text(&fields.path_of("public_prefix"), node)?;
     if prefix.contains(|c: char| c.is_control() || "/+#".contains(c)) {
@@ -266,7 +269,7 @@ fn public_prefix(fields: &mut Fields<'_, '_>) -> Option<String> {
     Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty())
 }
 
-fn region(fields: &mut Fields<'_, '_>, default: Option<&str>) -> Option<String> {
+fn region(fields: &mut LinkFields<'_, '_>, default: Option<&str>) -> Option<String> {
     if !fields.has("region") && default.is_none() {
         fields.require("region", "the host does not name it; expected one such as us-east-1");
         return None;

@@ -4,7 +4,7 @@
 //! It tries examples, so each pair that it reports is one. A pair that it does not find is stopped
 //! by the name of the node in each forwarded message.
 
-use super::fields::Fields;
+use super::fields::LinkFields;
 use crate::domain::forwarding::{ForwardRule, TemplatePart, TopicTemplate};
 use crate::domain::ids::DeviceKey;
 use crate::domain::topic::Topic;
@@ -15,7 +15,11 @@ use crate::link::settings::{IngestName, IngestNamePart, IngestRule};
 const ANY: &str = "x";
 
 /// Records a fault for each ingest rule that takes a forwarded message in again.
-pub(super) fn check(fields: &mut Fields<'_, '_>, publish: &[ForwardRule], ingest: &[IngestRule]) {
+pub(super) fn check(
+    fields: &mut LinkFields<'_, '_>,
+    publish: &[ForwardRule],
+    ingest: &[IngestRule],
+) {
     for (index, taken) in ingest.iter().enumerate() {
         if let Some((forwarded, topic)) = first_return(publish, taken) {
             let why = format!(

@@ -1,6 +1,6 @@
 //! Reads the rules of a link: what it publishes, and what it takes in.
 
-use super::fields::Fields;
+use super::fields::LinkFields;
 use super::keys::{self, LinkKey};
 use super::names::{self, NamedPart};
 use crate::config::document::tree::Node;
@@ -24,7 +24,7 @@ const TYPE: &str = "telemetry";
 
 /// Reads `publish`.
 pub(super) fn publish(
-    fields: &mut Fields<'_, '_>,
+    fields: &mut LinkFields<'_, '_>,
     kind: LinkKind,
     limits: &LinkLimits,
     public_prefix: Option<&str>,
@@ -46,12 +46,12 @@ pub(super) fn publish(
 
 /// Reads `ingest`.
 pub(super) fn ingest(
-    fields: &mut Fields<'_, '_>,
+    fields: &mut LinkFields<'_, '_>,
     kind: LinkKind,
     limits: &LinkLimits,
     public_prefix: Option<&str>,
 ) -> Vec<IngestRule> {
-    let because = format!("{} allows no more filters", kind.label());
+    let because = format!("{} allows that many filters", kind.label());
     each(fields, "ingest", (limits.filters, &because), keys::INGEST, |rule| {
         rule.require("filter", "the topic filter at the other broker");
         rule.require("tenant", "the tenant of the messages, such as \"acme\" or \"{1}\"");
@@ -82,11 +82,11 @@ pub(super) fn ingest(
 
 /// Reads each table of a list.
 fn each<T>(
-    fields: &mut Fields<'_, '_>,
+    fields: &mut LinkFields<'_, '_>,
     key: &str,
     (most, because): (usize, &str),
     known: &[LinkKey],
-    mut read: impl FnMut(&mut Fields<'_, '_>) -> Option<T>,
+    mut read: impl FnMut(&mut LinkFields<'_, '_>) -> Option<T>,
 ) -> Vec<T> {
     let Some(node) = fields.get(key) else { return Vec::new() };
     let place = fields.path_of(key);
@@ -104,19 +104,19 @@ fn each<T>(
 }
 
 fn one<T>(
-    fields: &mut Fields<'_, '_>,
+    fields: &mut LinkFields<'_, '_>,
     place: String,
     item: &Node,
     known: &[LinkKey],
-    read: &mut impl FnMut(&mut Fields<'_, '_>) -> Option<T>,
+    read: &mut impl FnMut(&mut LinkFields<'_, '_>) -> Option<T>,
 ) -> Option<T> {
     let entries = fields.values.table(&place, item)?;
     fields.values.reject_unknown_keys(entries, &place, &keys::names(known));
-    read(&mut Fields { values: fields.values, entries, place })
+    read(&mut LinkFields { values: fields.values, entries, place })
 }
 
 fn name(
-    rule: &mut Fields<'_, '_>,
+    rule: &mut LinkFields<'_, '_>,
     key: &str,
     filter: Option<&str>,
     part: NamedPart,
@@ -125,6 +125,6 @@ fn name(
     or_fault(rule, key, names::ingest_name(text, filter, part))
 }
 
-fn or_fault<T>(fields: &mut Fields<'_, '_>, key: &str, result: Result<T, String>) -> Option<T> {
+fn or_fault<T>(fields: &mut LinkFields<'_, '_>, key: &str, result: Result<T, String>) -> Option<T> {
     result.map_err(|why| fields.fault(key, why)).ok()
 }

@@ -2,12 +2,14 @@
 //!
 //! Each component builds itself from its own settings; this folder only connects them:
 //! [`listeners`] and [`hooks`] answer HTTP, [`subscription`] starts the session with the broker,
-//! [`maintenance`] the periodic tasks, [`spine`] the path of a message, and [`exchange`] the path of
-//! requests and of messages to devices, also of [`device_errors`].
+//! [`maintenance`] the periodic tasks, [`spine`] the path of a message, [`links`] the connections to
+//! other brokers, and [`exchange`] the path of requests and of messages to devices, also of
+//! [`device_errors`].
 
 mod device_errors;
 mod exchange;
 mod hooks;
+mod links;
 mod listeners;
 mod maintenance;
 mod mqtt_api;
@@ -15,8 +17,10 @@ mod outbox;
 mod spine;
 mod subscription;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::policy::file::PolicyFileError;
@@ -26,6 +30,8 @@ use crate::http::{Api, EstTlsError};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
+use crate::link::file::LinksFileError;
+use crate::link::settings::LinkSet;
 use crate::registry::guests::Guests;
 use crate::store::connection::database::{Database, OpenError};
 use crate::store::registry::change_feed::ChangeSignal;
@@ -65,6 +71,9 @@ pub enum RunError {
     /// The policy file is invalid.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// The links file is invalid.
+    #[error(transparent)]
+    Links(#[from] LinksFileError),
     /// A file of the EST listener is unusable.
     #[error(transparent)]
     Est(#[from] EstTlsError),
@@ -94,6 +103,8 @@ struct Daemon {
     api: Api,
     /// Public credentials.
     guests: Guests,
+    /// The links, as the links file has them.
+    links: watch::Sender<Arc<LinkSet>>,
     /// Notified when the registry may have changed.
     signal: ChangeSignal,
     /// Cancelled to stop reading new work.
@@ -105,6 +116,7 @@ struct Daemon {
 /// Runs the daemon until `stop` is cancelled.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
+    let links = links::open(config.links.path.as_deref())?;
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
     // The ops listener answers before the other components can report.
@@ -114,8 +126,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let signal = ChangeSignal::default();
     let (replays, certificates) = (metrics.replay.clone(), metrics.certificates.clone());
     let api = Api::new(config.clone(), database.clone(), replays, certificates);
-    let daemon =
-        Daemon { config, metrics, readiness, database, grants, api, guests, signal, stop, abandon };
+    let daemon = Daemon {
+        config,
+        metrics,
+        readiness,
+        database,
+        grants,
+        api,
+        guests,
+        links,
+        signal,
+        stop,
+        abandon,
+    };
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
@@ -152,7 +175,8 @@ impl Daemon {
         };
         self.start_maintenance(&mut tasks);
         let exchange = self.start_exchange(&mut tasks);
-        self.start_spine(&mut tasks, subscription, &exchange);
+        let links = self.start_links(&mut tasks, self.links.subscribe());
+        self.start_spine(&mut tasks, subscription, links, &exchange);
         // It ends when its last user has ended.
         drop(exchange);
         self.readiness.well(COMPONENT);

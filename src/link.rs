@@ -5,13 +5,18 @@
 //!
 //! In reading order: [`settings`] describes one link, [`kind`] which broker it leads to, [`limits`]
 //! what that broker accepts; [`file`](mod@file) reads all of it from the links file. [`aws`] gets
-//! credentials of AWS and signs URLs with them. [`cloud_event`] encodes a message, and [`receiver`]
-//! takes in what comes.
+//! credentials of AWS and signs URLs with them, and [`login`] makes the target of a connect.
+//! [`cloud_event`] encodes a message, [`sender`] sends, and [`receiver`] takes in what comes;
+//! [`fleet`] runs all links, and [`explain`] says what a refusal means.
 
 pub mod aws;
 pub mod cloud_event;
+pub mod explain;
 pub mod file;
+pub mod fleet;
 pub mod kind;
 pub mod limits;
+pub mod login;
 pub mod receiver;
+pub mod sender;
 pub mod settings;

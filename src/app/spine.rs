@@ -5,6 +5,7 @@
 use tokio::sync::mpsc;
 
 use super::Daemon;
+use super::links::{AllAcks, LinkEnds};
 use super::subscription::Subscription;
 use crate::broker::exchange::Exchange;
 use crate::broker::session::acks::Acks;
@@ -33,6 +34,7 @@ impl Daemon {
         &self,
         tasks: &mut Tasks,
         subscription: Subscription,
+        links: LinkEnds,
         exchange: &Exchange,
     ) {
         let Subscription { deliveries, acks, sessions, absence } = subscription;
@@ -56,6 +58,7 @@ impl Daemon {
             metrics.ingest.clone(),
             clock::now,
         );
+        authorizer.forwarding(links.plan);
         if let Some(absence) = absence {
             authorizer.record_absence(absence);
         }
@@ -72,9 +75,10 @@ impl Daemon {
 
         let sink = database.sink().of_client(&config.broker.client_id);
         let retry = self.retry("writer", abandon);
-        let writer = Writer::new(sink, Acks(acks), retry, metrics.ingest.clone(), clock::now)
+        let acks = AllAcks { session: Acks(acks), links: links.wires.clone() };
+        let writer = Writer::new(sink, acks, retry, metrics.ingest.clone(), clock::now)
             .reporting_to(reporter)
-            .waking(None);
+            .waking(Some(Box::new(links.wires)));
         tasks.spawn("writer", writer.run(batches));
     }
 

@@ -103,6 +103,7 @@ fn exit_of(error: &RunError) -> Exit {
         RunError::Database(_)
         | RunError::Policy(_)
         | RunError::Est(_)
+        | RunError::Links(_)
         | RunError::Bind { .. }
         | RunError::Schema(_) => Exit::Config,
         RunError::Metrics(_) | RunError::TaskDied(_) => Exit::Internal,

@@ -175,7 +175,8 @@ impl LinkSettings {
         if self.lanes <= 1 { self.client_id.clone() } else { format!("{}-{lane}", self.client_id) }
     }
 
-    fn routes(&self) -> LinkRoutes {
+    /// Its rules, for ingest and for refilling a gap.
+    pub fn routes(&self) -> LinkRoutes {
         LinkRoutes {
             link: self.name.clone(),
             lanes: self.lanes,

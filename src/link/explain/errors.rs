@@ -1,0 +1,250 @@
+//! Failures of a connection that carry no reason code of MQTT: name, network, TLS, websocket, token.
+//!
+//! It names the fields of the links file; the sentences of the broker wing name other settings.
+
+use tokio_rustls::rustls::{self, AlertDescription as Alert, CertificateError};
+
+use super::codes::{login_fields, of_code};
+use super::{CodePacket, Explanation, FailureClass, field};
+use crate::broker::error::BrokerError;
+use crate::clock;
+use crate::link::aws::server_date::ClockDifference;
+use crate::link::kind::LinkKind;
+use crate::link::login::LoginError;
+use crate::link::settings::LinkSettings;
+
+/// What a failed login means: no packet was sent.
+pub fn of_login(settings: &LinkSettings, error: &LoginError) -> Explanation {
+    let advice = match error {
+        LoginError::Password(_) => format!("correct {}", field(settings, "password_file")),
+        LoginError::Credentials(error) => error.advice().to_owned(),
+        LoginError::Late => "check the network and the name server of this machine".to_owned(),
+    };
+    let class = match error {
+        LoginError::Late => FailureClass::Unavailable,
+        _ => FailureClass::Refused,
+    };
+    Explanation { what: format!("there is no login: {error}"), cause: None, advice, class }
+}
+
+/// The packet and the code of an error, if the other broker gave one.
+pub fn code_of(error: &BrokerError) -> Option<(CodePacket, u8)> {
+    match error {
+        BrokerError::Refused { code, .. } => Some((CodePacket::ConnAck, *code)),
+        BrokerError::Dismissed(reason) => Some((CodePacket::Disconnect, reason.code)),
+        BrokerError::RenewalRefused { code } | BrokerError::AuthContinued { code } => {
+            Some((CodePacket::Auth, *code))
+        }
+        BrokerError::SubscriptionRefused { code, .. } => Some((CodePacket::SubAck, *code)),
+        _ => None,
+    }
+}
+
+/// What an error of the connection means.
+pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> Explanation {
+    let named = |name| field(settings, name);
+    let unavailable = |what: String, advice: String| Explanation {
+        what,
+        cause: None,
+        advice,
+        class: FailureClass::Unavailable,
+    };
+    match error {
+        BrokerError::Refused { code, reason } => {
+            with_text(of_code(settings, CodePacket::ConnAck, *code, None), reason.as_deref())
+        }
+        BrokerError::Dismissed(end) => with_text(
+            of_code(settings, CodePacket::Disconnect, end.code, None),
+            end.reason.as_deref(),
+        ),
+        BrokerError::RenewalRefused { code } | BrokerError::AuthContinued { code } => {
+            of_code(settings, CodePacket::Auth, *code, None)
+        }
+        BrokerError::SubscriptionRefused { filter, code } => {
+            of_code(settings, CodePacket::SubAck, *code, Some(filter))
+        }
+        BrokerError::Name { host, source } => {
+            unavailable(format!("the name {host} has no address ({source})"), name_advice(settings))
+        }
+        BrokerError::Unreachable { address, source } => unavailable(
+            format!("there is no connection to {address} ({source})"),
+            format!("check {}, {} and firewalls", named("host"), named("port")),
+        ),
+        BrokerError::ConnectTimeout { address, seconds } => unavailable(
+            format!("{address} did not accept the connection within {seconds} s"),
+            timeout_advice(settings),
+        ),
+        BrokerError::Tls { source } => of_tls(settings, source),
+        BrokerError::Upgrade { status, .. } => of_upgrade(settings, *status, error),
+        BrokerError::ClosedEarly => unavailable(
+            "the other broker closed the connection and did not answer CONNECT".to_owned(),
+            closed_early_advice(settings),
+        ),
+        BrokerError::Closed => unavailable(
+            "the other broker closed the connection without a reason".to_owned(),
+            closed_advice(settings),
+        ),
+        BrokerError::TlsFile { .. } | BrokerError::Disk(_) | BrokerError::Mint(_) => Explanation {
+            what: error.to_string(),
+            cause: None,
+            advice: "correct the file; Sluice reads it at each connect".to_owned(),
+            class: FailureClass::Refused,
+        },
+        BrokerError::LoginAges => unavailable(
+            "the login token ends soon".to_owned(),
+            "Sluice connects again with a new token".to_owned(),
+        ),
+        _ => unavailable(
+            error.to_string(),
+            format!("check {}, {} and the log of the other broker", named("host"), named("port")),
+        ),
+    }
+}
+
+/// The difference of the clocks that the server's date shows, if it matters.
+fn server_clock(error: &BrokerError) -> Option<ClockDifference> {
+    let BrokerError::Upgrade { date, .. } = error else { return None };
+    ClockDifference::find(date.as_deref()?, clock::now())
+}
+
+fn of_upgrade(settings: &LinkSettings, status: u16, error: &BrokerError) -> Explanation {
+    let named = |name| field(settings, name);
+    let login = login_fields(settings);
+    let (cause, advice, class) = match (status, server_clock(error)) {
+        (401 | 403, Some(clock)) => (
+            format!("likely the clock: {clock}"),
+            "correct the clock of this machine".to_owned(),
+            FailureClass::Refused,
+        ),
+        (401 | 403, None) => (
+            "likely the key, the region or the session token is wrong, the credentials have ended, \
+             or a policy denies it"
+                .to_owned(),
+            format!("check {login}, and that the role may iot:Connect as {}", named("client_id")),
+            FailureClass::Refused,
+        ),
+        (404, _) => (
+            "likely the host serves no MQTT over websockets".to_owned(),
+            format!("check {}", named("host")),
+            FailureClass::Refused,
+        ),
+        (429 | 500..=599, _) => (
+            "likely it is overloaded".to_owned(),
+            "Sluice waits and tries again".to_owned(),
+            FailureClass::Unavailable,
+        ),
+        _ => (
+            "likely the host or the transport is wrong".to_owned(),
+            format!("check {}, {} and {}", named("host"), named("port"), named("transport")),
+            FailureClass::Refused,
+        ),
+    };
+    Explanation { what: error.to_string(), cause: Some(cause), advice, class }
+}
+
+fn of_tls(settings: &LinkSettings, source: &rustls::Error) -> Explanation {
+    use rustls::Error;
+    let named = |name| field(settings, name);
+    let advice = match source {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            format!("set {} to the authority that signs its certificate", named("ca_cert"))
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!("set {} to a name of its certificate", named("host")),
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "renew its certificate, or correct the clock of this machine".to_owned(),
+        Error::AlertReceived(
+            Alert::CertificateRequired | Alert::HandshakeFailure | Alert::AccessDenied,
+        ) => format!(
+            "likely it wants a client certificate: set {} to certificate, with {} and {}",
+            named("auth"),
+            named("cert"),
+            named("key")
+        ),
+        Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::DecryptError,
+        ) => format!("set {} to a certificate that the other broker accepts", named("cert")),
+        Error::AlertReceived(Alert::NoApplicationProtocol) => {
+            format!(
+                "likely this port is for another login: check {} and {}",
+                named("port"),
+                named("auth")
+            )
+        }
+        Error::InvalidMessage(_) => {
+            format!("its answer is not TLS: check {} and {}", named("port"), named("transport"))
+        }
+        _ => format!("check {}, {} and {}", named("host"), named("port"), named("ca_cert")),
+    };
+    let what = format!("TLS with the other broker failed ({source})");
+    Explanation { what, cause: None, advice, class: FailureClass::Refused }
+}
+
+fn name_advice(settings: &LinkSettings) -> String {
+    let host = field(settings, "host");
+    match settings.kind {
+        LinkKind::EventGrid => format!(
+            "check the namespace and the region in {host}, and whether the namespace has only a \
+             private endpoint"
+        ),
+        LinkKind::AwsIot => format!("check the endpoint and the region in {host}"),
+        LinkKind::Mqtt => format!("check {host} and the name server"),
+    }
+}
+
+fn timeout_advice(settings: &LinkSettings) -> String {
+    let transport = field(settings, "transport");
+    if settings.port == 8883 && settings.kind != LinkKind::Mqtt {
+        return format!("likely a firewall blocks port 8883: allow it, or set {transport} to wss");
+    }
+    format!("check {}, {} and firewalls", field(settings, "host"), field(settings, "port"))
+}
+
+fn closed_early_advice(settings: &LinkSettings) -> String {
+    let host = field(settings, "host");
+    match settings.kind {
+        LinkKind::EventGrid if !settings.host.contains(".ts.") => format!(
+            "likely this is the HTTP endpoint: set {host} to the MQTT host name with .ts. in it"
+        ),
+        LinkKind::EventGrid => {
+            format!("likely the IP filter of the namespace, or a wrong {host}: check both")
+        }
+        LinkKind::AwsIot => {
+            "likely the certificate is not active, or its policy denies iot:Connect".to_owned()
+        }
+        LinkKind::Mqtt => format!(
+            "check {} and {}, and read its log",
+            field(settings, "port"),
+            field(settings, "transport")
+        ),
+    }
+}
+
+fn closed_advice(settings: &LinkSettings) -> String {
+    let id = field(settings, "client_id");
+    match settings.kind {
+        LinkKind::AwsIot => format!(
+            "likely a policy denies what was sent last, or another client uses the id in {id}"
+        ),
+        _ => {
+            format!("read its log; if this repeats, check that no other client uses the id in {id}")
+        }
+    }
+}
+
+fn with_text(explanation: Explanation, reason: Option<&str>) -> Explanation {
+    match reason {
+        Some(reason) => {
+            Explanation { what: format!("{} (\"{reason}\")", explanation.what), ..explanation }
+        }
+        None => explanation,
+    }
+}

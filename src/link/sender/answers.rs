@@ -1,0 +1,119 @@
+//! What a PUBACK means for its message: it is deleted, tried again, waits with its topic, or becomes a
+//! dead letter.
+//!
+//! It sends nothing.
+
+use tokio::time::Instant;
+
+use super::lane_queue::Waiting;
+use super::serving::Serving;
+use crate::domain::outbox::{DeadLetterCause, DeadLetterReason};
+use crate::link::explain::CodePacket;
+use crate::link::explain::codes::{NOT_AUTHORIZED, of_code};
+
+/// Codes from this one on refuse a message.
+const REFUSED: u8 = 0x80;
+
+/// The topic is invalid there.
+const TOPIC_INVALID: u8 = 0x90;
+/// The packet is too large.
+const TOO_LARGE: u8 = 0x95;
+/// The rate is too high.
+const RATE_TOO_HIGH: u8 = 0x96;
+/// A quota is exhausted.
+const QUOTA_EXCEEDED: u8 = 0x97;
+/// The payload does not have the announced format.
+const PAYLOAD_INVALID: u8 = 0x99;
+
+/// Takes the answer to a message.
+pub(super) fn take(serving: &mut Serving<'_>, packet_id: u16, code: u8, text: Option<&str>) {
+    let Some(waiting) = serving.lane.queue.answered(packet_id) else { return };
+    if waiting.is_try {
+        serving.trying = None;
+    }
+    if code < REFUSED {
+        return accepted(serving, &waiting);
+    }
+    let shown = format!("0x{code:02X}");
+    let labels = [serving.context.settings.name.as_str(), CodePacket::PubAck.label(), &shown];
+    serving.context.metrics.refusals.with_label_values(&labels).inc();
+    let now = Instant::now();
+    let cause = match code {
+        RATE_TOO_HIGH | QUOTA_EXCEEDED => {
+            if serving.lane.pace.throttle(now) {
+                tracing::warn!(
+                    link = %serving.context.settings.name,
+                    code = shown,
+                    "the other broker limits the rate of the link {}; Sluice halves it, and raises it by a \
+                     tenth each minute",
+                    serving.context.settings.name
+                );
+            }
+            return serving.lane.queue.put_back(Waiting { was_sent: false, ..waiting });
+        }
+        TOPIC_INVALID => DeadLetterCause::BadTopic,
+        TOO_LARGE => DeadLetterCause::TooLarge,
+        PAYLOAD_INVALID => DeadLetterCause::Refused,
+        _ => return topic_refused(serving, &waiting, code, now),
+    };
+    let topic = Some(waiting.forward.topic.as_str());
+    let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, topic);
+    let detail =
+        text.map_or_else(|| explained.to_string(), |text| format!("{explained} (\"{text}\")"));
+    let reason = DeadLetterReason { reason: cause, code: Some(code), detail };
+    serving.refuse(&waiting, reason);
+}
+
+/// Makes dead letters of the messages that have waited too long for their topics.
+pub(super) fn refuse_late(serving: &mut Serving<'_>, late: Vec<(i64, u8)>) {
+    for (id, code) in late {
+        let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, None);
+        let detail = format!("{explained}; it was tried until refuse_after");
+        let reason = if code == NOT_AUTHORIZED {
+            DeadLetterCause::NotAuthorized
+        } else {
+            DeadLetterCause::Refused
+        };
+        serving.lane.dead.push((id, DeadLetterReason { reason, code: Some(code), detail }));
+    }
+}
+
+fn accepted(serving: &mut Serving<'_>, waiting: &Waiting) {
+    let id = waiting.forward.id;
+    serving.lane.queue.finish(id);
+    serving.lane.endings.acknowledged(id);
+    serving.made_progress = true;
+    serving.note_works();
+    if serving.lane.refused.release(&waiting.forward.topic) {
+        tracing::info!(
+            link = %serving.context.settings.name,
+            topic = waiting.forward.topic,
+            "the other broker accepts the topic again; Sluice sends the messages that waited"
+        );
+        serving.look_now();
+    }
+    let link = serving.context.settings.name.as_str();
+    let age = waiting.age((serving.context.clock)());
+    serving.context.metrics.send_seconds.with_label_values(&[link]).observe(age);
+    serving.context.metrics.published.with_label_values(&[link]).inc();
+    let in_flight = serving.lane.queue.in_flight().0;
+    serving.context.board.progress(serving.lane.number, 1, in_flight);
+}
+
+/// Only the topic waits; the messages of it that are ready wait with it.
+fn topic_refused(serving: &mut Serving<'_>, waiting: &Waiting, code: u8, now: Instant) {
+    let topic = waiting.forward.topic.as_str();
+    if !serving.lane.refused.has(topic) {
+        let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, Some(topic));
+        tracing::warn!(
+            link = %serving.context.settings.name,
+            "{explained}; the messages of this topic wait, and the others are sent; {}",
+            explained.advice
+        );
+    }
+    serving.lane.refused.refused(topic, code, now);
+    serving.lane.refused.hold(topic, waiting.forward.id, waiting.forward.queued_at);
+    for (id, queued_at) in serving.lane.queue.leave_out_topic(topic) {
+        serving.lane.refused.hold(topic, id, queued_at);
+    }
+}

@@ -1,0 +1,255 @@
+//! Topics that the other broker refuses: their messages wait in the outbox, and all others flow.
+//!
+//! It holds ids and times, and no payload. The numbers of topics and of messages are bounded: beyond
+//! that the longest waiting messages become dead letters early, so that a refused topic never stops
+//! its lane.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::time::Timestamp;
+
+/// Most topics of a lane that wait.
+pub(super) const MOST_TOPICS: usize = 1024;
+
+/// Most messages of a lane that wait because of their topics.
+pub(super) const MOST_MESSAGES: usize = 20_000;
+
+/// Pauses between two tries of a topic.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// The topics of a lane that wait.
+#[derive(Debug)]
+pub(super) struct RefusedTopics {
+    /// How long a message waits before it becomes a dead letter.
+    patience: Duration,
+    topics: HashMap<String, RefusedTopic>,
+    messages: usize,
+}
+
+#[derive(Debug)]
+struct RefusedTopic {
+    since: Instant,
+    code: u8,
+    failures: u32,
+    /// When it is tried next; `None` while a try is under way.
+    next: Option<Instant>,
+    /// The messages that wait, with the time at which each was queued.
+    waiting: BTreeMap<i64, Timestamp>,
+}
+
+// === impl RefusedTopics ===
+
+impl RefusedTopics {
+    /// None yet.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, topics: HashMap::new(), messages: 0 }
+    }
+
+    /// Records that the broker refused a message of this topic.
+    pub(super) fn refused(&mut self, topic: &str, code: u8, now: Instant) {
+        if let Some(known) = self.topics.get_mut(topic) {
+            // Messages that were on their way with the first one count as one try.
+            if known.next.is_none() {
+                known.failures += 1;
+                known.next = Some(now + pause(known.failures, self.patience));
+            }
+            known.code = code;
+            return;
+        }
+        let next = Some(now + pause(0, self.patience));
+        let refused =
+            RefusedTopic { since: now, code, failures: 0, next, waiting: BTreeMap::new() };
+        self.topics.insert(topic.to_owned(), refused);
+    }
+
+    /// Lets a message of a refused topic wait; false: its topic is not refused.
+    pub(super) fn hold(&mut self, topic: &str, id: i64, queued_at: Timestamp) -> bool {
+        if self.topics.is_empty() {
+            return false;
+        }
+        let Some(refused) = self.topics.get_mut(topic) else { return false };
+        self.messages += usize::from(refused.waiting.insert(id, queued_at).is_none());
+        true
+    }
+
+    /// Removes a topic: the broker accepted a message of it. Its messages are read again.
+    pub(super) fn release(&mut self, topic: &str) -> bool {
+        if self.topics.is_empty() {
+            return false;
+        }
+        let Some(released) = self.topics.remove(topic) else { return false };
+        self.messages -= released.waiting.len();
+        true
+    }
+
+    /// A message is no longer in the outbox.
+    pub(super) fn forget(&mut self, id: i64) {
+        for refused in self.topics.values_mut() {
+            self.messages -= usize::from(refused.waiting.remove(&id).is_some());
+        }
+        self.topics.retain(|_, refused| !refused.waiting.is_empty() || refused.next.is_none());
+    }
+
+    /// Whether this topic waits.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        !self.topics.is_empty() && self.topics.contains_key(topic)
+    }
+
+    /// The messages that wait: the outbox must not hand them out.
+    pub(super) fn held(&self) -> impl Iterator<Item = i64> {
+        self.topics.values().flat_map(|refused| refused.waiting.keys().copied())
+    }
+
+    /// Number of topics and of messages.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.topics.len(), self.messages)
+    }
+
+    /// The topic that has waited longest and the broker's code, for the report.
+    pub(super) fn example(&self) -> Option<(&str, u8)> {
+        let oldest = self.topics.iter().min_by_key(|(_, refused)| refused.since);
+        oldest.map(|(name, refused)| (name.as_str(), refused.code))
+    }
+
+    /// The oldest message of a topic that is to be tried now. It no longer waits.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<i64> {
+        // A topic of which no message waits is forgotten.
+        self.topics.retain(|_, refused| !refused.waiting.is_empty() || refused.next.is_none());
+        let is_due = |refused: &RefusedTopic| refused.next.is_some_and(|next| next <= now);
+        let refused = self.topics.values_mut().find(|refused| is_due(refused))?;
+        refused.next = None;
+        let (id, _) = refused.waiting.pop_first()?;
+        self.messages -= 1;
+        Some(id)
+    }
+
+    /// The messages that have waited long enough, with the broker's code: they become dead letters.
+    /// So do the oldest ones beyond the bounds.
+    pub(super) fn take_late(&mut self, now: Timestamp) -> Vec<(i64, u8)> {
+        let patience = self.patience.as_secs_f64();
+        let mut late = Vec::new();
+        for refused in self.topics.values_mut() {
+            while let Some((&id, &queued_at)) = refused.waiting.first_key_value()
+                && now.seconds_since(queued_at) >= patience
+            {
+                refused.waiting.remove(&id);
+                late.push((id, refused.code));
+            }
+        }
+        self.messages -= late.len();
+        while self.messages > MOST_MESSAGES || self.topics.len() > MOST_TOPICS {
+            let oldest = self.topics.iter().min_by_key(|(_, refused)| refused.since);
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
+            let Some(refused) = self.topics.get_mut(&name) else { break };
+            let taken = refused.waiting.pop_first();
+            match taken {
+                Some((id, _)) => {
+                    self.messages -= 1;
+                    late.push((id, refused.code));
+                }
+                None => drop(self.topics.remove(&name)),
+            }
+        }
+        late
+    }
+
+    /// The tries that are under way have ended with the connection: they are due again.
+    pub(super) fn connection_ended(&mut self, now: Instant) {
+        for refused in self.topics.values_mut() {
+            refused.next.get_or_insert(now);
+        }
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.topics.values().filter_map(|refused| refused.next).min()
+    }
+}
+
+/// The pause after this many failures: it doubles, and a topic is tried at least four times before
+/// its messages become dead letters.
+fn pause(failures: u32, patience: Duration) -> Duration {
+    let longest = LONGEST_PAUSE.min(patience / 4).max(FIRST_PAUSE / 4);
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::default().plus_seconds(seconds)
+    }
+
+    #[test]
+    fn a_topic_is_tried_at_growing_intervals_with_its_oldest_message() {
+        let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
+        topics.refused("a", 0x87, now);
+        topics.refused("a", 0x87, now);
+        assert!(topics.hold("a", 2, at(0)) && topics.hold("a", 1, at(0)));
+        assert!(!topics.hold("b", 3, at(0)));
+        assert_eq!(topics.take_due(now), None);
+        let mut time = now;
+        for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+            assert_eq!(topics.take_due(time + Duration::from_millis(pause * 1000 - 1)), None);
+            time += Duration::from_secs(pause);
+            assert_eq!(topics.next_due(), Some(time));
+            assert_eq!(topics.take_due(time), Some(1));
+            assert_eq!((topics.take_due(time), topics.next_due()), (None, None), "one at a time");
+            topics.refused("a", 0x87, time);
+            topics.hold("a", 1, at(0));
+        }
+        assert!(topics.has("a") && topics.release("a") && !topics.has("a"));
+        assert_eq!(topics.counts(), (0, 0));
+    }
+
+    #[test]
+    fn messages_that_waited_long_enough_become_dead_letters() {
+        let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
+        topics.refused("a", 0x87, now);
+        for (id, queued) in [(1, 0), (2, 60), (3, 7200)] {
+            topics.hold("a", id, at(queued));
+        }
+        assert_eq!(topics.take_late(at(3599)), []);
+        assert_eq!(topics.take_late(at(3660)), [(1, 0x87), (2, 0x87)]);
+        assert_eq!(topics.held().collect::<Vec<_>>(), [3]);
+        topics.forget(3);
+        assert_eq!(topics.counts(), (0, 0));
+    }
+
+    #[test]
+    fn the_numbers_of_topics_and_messages_are_bounded() {
+        let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
+        topics.refused("a", 0x87, now);
+        let most = i64::try_from(MOST_MESSAGES).unwrap();
+        for id in 0..most + 5 {
+            topics.hold("a", id, at(0));
+        }
+        let late = topics.take_late(at(0));
+        assert_eq!(late.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        for n in 0..=MOST_TOPICS {
+            topics.refused(&n.to_string(), 0x87, now + Duration::from_secs(1));
+        }
+        let late = topics.take_late(at(0));
+        assert_eq!((late.len(), topics.has("a")), (MOST_MESSAGES, false));
+        assert_eq!(topics.counts(), (MOST_TOPICS, 0));
+    }
+
+    #[test]
+    fn a_try_that_ends_with_its_connection_is_due_again() {
+        let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
+        topics.refused("a", 0x87, now);
+        topics.hold("a", 1, at(0));
+        let time = now + Duration::from_secs(1);
+        assert!(topics.take_due(time) == Some(1) && topics.take_due(time).is_none());
+        topics.connection_ended(time);
+        topics.hold("a", 1, at(0));
+        assert_eq!(topics.take_due(time), Some(1));
+    }
+}

@@ -105,12 +105,22 @@ CREATE TABLE link_status (
     PRIMARY KEY (link, lane)
 ) WITH (fillfactor = 50);
 
--- The name of this installation in CloudEvents and in the property sluice-node, where the links file gives none.
+-- The name of this installation in CloudEvents and in their attribute sluicenode, where the links file gives none.
 CREATE TABLE link_node (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     node   text NOT NULL DEFAULT substr(replace(gen_random_uuid()::text, '-', ''), 1, 12)
 );
 INSERT INTO link_node DEFAULT VALUES;
+
+-- The identities of stored events: an event that is delivered twice is one row, also without a time of its own.
+CREATE TABLE link_event_ids (
+    tenant_id  text NOT NULL,
+    device_id  text NOT NULL,
+    message_id uuid NOT NULL,
+    seen_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, device_id, message_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.1);
+CREATE INDEX link_event_ids_by_time ON link_event_ids USING brin (seen_at) WITH (autosummarize = on);
 
 ALTER TABLE telemetry ADD COLUMN link text;
 ALTER TABLE quarantine_events ADD COLUMN link text;
@@ -125,6 +135,7 @@ ALTER TABLE link_gaps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE link_refused ENABLE ROW LEVEL SECURITY;
 ALTER TABLE link_identity ENABLE ROW LEVEL SECURITY;
 ALTER TABLE link_status ENABLE ROW LEVEL SECURITY;
+ALTER TABLE link_event_ids ENABLE ROW LEVEL SECURITY;
 ALTER TABLE link_node ENABLE ROW LEVEL SECURITY;
 
 -- Readers see what waits and what was refused of their tenant, and nothing of the other tables.
@@ -134,6 +145,7 @@ DECLARE
     bound text;
 BEGIN
     PERFORM sluice_bind_reader_devices();
+    GRANT SELECT (link) ON quarantine_events TO sluice_reader;
     FOREACH bound IN ARRAY ARRAY['link_outbox', 'link_refused'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', bound);
         EXECUTE format('DROP POLICY IF EXISTS sluice_reader_tenant ON %I', bound);
@@ -205,6 +217,11 @@ COMMENT ON COLUMN link_refused.reason IS 'Why it was refused.';
 COMMENT ON COLUMN link_refused.code IS 'The reason code of the other broker; NULL: Sluice refused it before sending.';
 COMMENT ON COLUMN link_refused.detail IS 'The reason in words.';
 COMMENT ON COLUMN link_refused.refused_at IS 'When it was refused.';
+COMMENT ON TABLE link_event_ids IS 'The identities of stored events that came over links, for seven days.';
+COMMENT ON COLUMN link_event_ids.tenant_id IS 'The tenant.';
+COMMENT ON COLUMN link_event_ids.device_id IS 'The device.';
+COMMENT ON COLUMN link_event_ids.message_id IS 'The hash of the source and the id of the event.';
+COMMENT ON COLUMN link_event_ids.seen_at IS 'When the event was stored.';
 COMMENT ON TABLE link_identity IS 'The guest identities of links at identity pools of Cognito.';
 COMMENT ON COLUMN link_identity.link IS 'The link.';
 COMMENT ON COLUMN link_identity.identity_pool_id IS 'The identity pool.';

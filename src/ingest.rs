@@ -72,6 +72,9 @@ pub struct Spine<D> {
 pub struct SpineQueues {
     /// From the broker, in chunks.
     pub deliveries: mpsc::Receiver<Vec<Delivery>>,
+    /// From the links, in chunks. A queue of its own: no message of a device waits behind a flood of a
+    /// link.
+    pub from_links: mpsc::Receiver<Vec<Delivery>>,
     /// From the registry.
     pub changes: mpsc::Receiver<RegistryChange>,
     /// To the writer; its capacity is [`BATCHES_IN_FLIGHT`].
@@ -108,7 +111,7 @@ impl<D: Directory> Spine<D> {
                         return;
                     }
                 }
-                delivered = queues.deliveries.recv(), if self.gathering.has_room() => match delivered {
+                delivered = next_chunk(&mut queues.deliveries, &mut queues.from_links), if self.gathering.has_room() => match delivered {
                     Some(deliveries) => self.gather(deliveries),
                     None => break,
                 },
@@ -212,6 +215,18 @@ impl<D: Directory> Spine<D> {
             FlushPlan::WaitUntil(due) => due.min(now + sightings),
             _ => now + sightings,
         }
+    }
+}
+
+/// The next chunk, of the broker and of the links in turn where both wait. `None`: the session with
+/// the broker has ended.
+async fn next_chunk(
+    from_broker: &mut mpsc::Receiver<Vec<Delivery>>,
+    from_links: &mut mpsc::Receiver<Vec<Delivery>>,
+) -> Option<Vec<Delivery>> {
+    tokio::select! {
+        delivered = from_broker.recv() => delivered,
+        Some(delivered) = from_links.recv() => Some(delivered),
     }
 }
 

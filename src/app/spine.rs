@@ -71,7 +71,9 @@ impl Daemon {
         let gathering = Gathering::new(sizes, config.ingest.flush_interval);
         let retry = self.retry("registry", abandon);
         let spine = Spine::new(authorizer, gathering, retry, metrics.broker.clone(), clock::now);
-        tasks.spawn("spine", spine.run(SpineQueues { deliveries, changes, batches: batches_in }));
+        let (_, from_links) = mpsc::channel(1);
+        let queues = SpineQueues { deliveries, from_links, changes, batches: batches_in };
+        tasks.spawn("spine", spine.run(queues));
 
         let sink = database.sink().of_client(&config.broker.client_id);
         let retry = self.retry("writer", abandon);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::ids::DeviceKey;
-use super::link::Forward;
+use super::link::{Forward, LinkName, LinkOutcome};
 use super::message::{CommandAck, Delivery, Reading, ShadowReport};
 use super::quarantine_sampling::{RefusalCount, Sampler, SharedSampler};
 use super::redact::redact;
@@ -43,6 +43,8 @@ pub struct Quarantined {
     pub token: Option<TokenHash>,
     /// Hash that identifies the message.
     pub message_id: Uuid,
+    /// The link that it came from; `None`: the local broker.
+    pub link: Option<LinkName>,
 }
 
 /// A refused message that is marked DUP and has a `ts`: an earlier transaction may have decided it.
@@ -127,6 +129,8 @@ pub struct Batch {
     /// Accepted messages that links forward. Those of messages that are not stored, or were stored
     /// before, are not written.
     pub forwards: Vec<Forward>,
+    /// The messages from links, and what becomes of each.
+    pub from_links: Vec<(LinkName, LinkOutcome)>,
     /// The refused messages, also those that are only counted: index of the delivery and why.
     /// `None`: no task reads them.
     pub refused: Option<Vec<(usize, Refusal)>>,
@@ -179,7 +183,9 @@ impl Quarantined {
                 format!("{}; the first {} of {whole} bytes are kept", refusal.detail, kept.len())
                     .into();
         }
-        let topic = Owned::parse(&delivery.topic).ok();
+        // A message that a link found no device for has the topic of the other broker.
+        let has_device = delivery.link().is_none() || refusal.reason != Reason::BadTopicFormat;
+        let topic = Owned::parse(&delivery.topic).ok().filter(|_| has_device);
         let own = |text: &str| Box::<str>::from(text);
         Self {
             received_at: delivery.received_at,
@@ -193,6 +199,7 @@ impl Quarantined {
             refusal,
             token,
             message_id: delivery.message_id(),
+            link: delivery.link().cloned(),
         }
     }
 }
@@ -236,7 +243,11 @@ impl Batch {
         fields: RejectedFields,
         sampler: &mut Sampler,
     ) {
-        self.list_refusal(origin, &refusal);
+        if let Some(refused) = &mut self.refused
+            && self.deliveries[origin].arrival.is_none()
+        {
+            refused.push((origin, refusal.clone()));
+        }
         let delivery = &self.deliveries[origin];
         let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
         let reason = refusal.reason;
@@ -259,11 +270,31 @@ impl Batch {
         }
     }
 
-    /// Adds a message to the list of refused ones, if there is one.
-    pub fn list_refusal(&mut self, origin: usize, refusal: &Refusal) {
-        if let Some(refused) = &mut self.refused {
+    /// Adds a message to the list of refused ones, if there is one. Those of links are left out: their
+    /// device is not at the local broker.
+    pub fn list_refusal(&mut self, origin: usize, delivery: &Delivery, refusal: &Refusal) {
+        if let Some(refused) = self.refused.as_mut().filter(|_| delivery.arrival.is_none()) {
             refused.push((origin, refusal.clone()));
         }
+    }
+
+    /// The accepted readings of events with an identity of their own.
+    pub fn events(&self) -> impl Iterator<Item = &Reading> {
+        self.readings
+            .iter()
+            .filter(|row| row.link.is_some() && self.deliveries[row.origin].is_event())
+    }
+
+    /// Removes the readings of events that are stored, and of two with one identity the second.
+    pub fn settle_events(&mut self, stored: &HashSet<(DeviceKey, Uuid)>) {
+        let mut seen: HashSet<(DeviceKey, Uuid)> = HashSet::new();
+        let mut is_removed = vec![false; self.deliveries.len()];
+        for row in self.events() {
+            let event = (row.device.clone(), row.message_id);
+            is_removed[row.origin] = stored.contains(&event) || !seen.insert(event);
+        }
+        self.known_duplicates += is_removed.iter().filter(|removed| **removed).count() as u64;
+        self.remove(&is_removed);
     }
 
     /// Messages that are marked DUP and have a `ts`.

@@ -45,6 +45,19 @@ pub struct LinkArrival {
     pub refusal: Option<Refusal>,
 }
 
+/// What becomes of a message from a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkOutcome {
+    /// Accepted by all checks.
+    Accepted,
+    /// Refused: it is in quarantine, or counted there.
+    Refused,
+    /// Of a type that the platform itself publishes.
+    Ignored,
+    /// Dropped: it has passed this installation already, or its topic belongs to the other broker.
+    Own,
+}
+
 /// One accepted message that waits to be sent over one link: a row of `link_outbox`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
@@ -107,6 +120,23 @@ pub fn event_identity(source: &str, id: &str) -> Uuid {
 /// Whether a `message_id` of a message from a link looks like [`event_identity`].
 pub fn is_event_identity(message_id: Uuid) -> bool {
     message_id.get_version_num() == 8 && message_id.get_variant() == uuid::Variant::RFC4122
+}
+
+// === impl LinkOutcome ===
+
+impl LinkOutcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Refused, Self::Ignored, Self::Own];
+
+    /// Its name in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Ignored => "ignored",
+            Self::Own => "own",
+        }
+    }
 }
 
 // === impl LinkArrival ===

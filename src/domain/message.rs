@@ -11,7 +11,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::ids::DeviceKey;
-use super::link::LinkArrival;
+use super::link::{LinkArrival, LinkName};
 use super::redact::secrets;
 use super::time::Timestamp;
 use super::token::TokenHash;
@@ -103,8 +103,10 @@ pub struct Reading {
     pub metrics: Bytes,
     /// Unknown fields as a JSON object, if they are kept.
     pub extra: Option<Bytes>,
-    /// 128-bit hash of topic and payload.
+    /// 128-bit hash of topic and payload, or the identity of the event.
     pub message_id: Uuid,
+    /// The link that it came from; `None`: the local broker.
+    pub link: Option<LinkName>,
 }
 
 /// One accepted `shadow/reported`.
@@ -217,6 +219,21 @@ impl Site {
 // === impl Delivery ===
 
 impl Delivery {
+    /// The link that it came from.
+    pub fn link(&self) -> Option<&LinkName> {
+        self.arrival.as_ref().map(|arrival| &arrival.link)
+    }
+
+    /// The time of its event.
+    pub fn event_time(&self) -> Option<Timestamp> {
+        self.arrival.as_ref().and_then(|arrival| arrival.event_time)
+    }
+
+    /// Whether it is an event with an identity of its own.
+    pub fn is_event(&self) -> bool {
+        self.arrival.as_ref().is_some_and(|arrival| arrival.message_id.is_some())
+    }
+
     /// Identifies the message: the hash under which it was quarantined, the identity of its event, or
     /// else the hash of its contents.
     pub fn message_id(&self) -> Uuid {

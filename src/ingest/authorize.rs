@@ -29,6 +29,7 @@ use crate::domain::batch::{Batch, Quarantined, Suspect};
 use crate::domain::device::RegistryAnswer;
 use crate::domain::forwarding::ForwardPlan;
 use crate::domain::ids::DeviceKey;
+use crate::domain::link::LinkOutcome;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
 use crate::domain::ports::{Directory, Outage};
 use crate::domain::quarantine_sampling::{Sampler, SharedSampler};
@@ -190,11 +191,15 @@ impl<D: Directory> Authorizer<D> {
         };
         for (origin, candidate) in candidates.into_iter().enumerate() {
             let Candidate { delivery, outcome, grant } = candidate;
-            match outcome {
-                ParseOutcome::Ignored => batch.ignored += 1,
+            let decided = match outcome {
+                ParseOutcome::Ignored => {
+                    batch.ignored += 1;
+                    LinkOutcome::Ignored
+                }
                 ParseOutcome::Refused(refusal, fields) => {
                     let refused = Suspect { origin, refusal, fields };
                     self.refuse(&mut batch, &mut sampler, &delivery, refused);
+                    LinkOutcome::Refused
                 }
                 ParseOutcome::Parsed(parsed) => {
                     match self.verdict(&delivery, &parsed, grant.as_deref(), now) {
@@ -204,14 +209,20 @@ impl<D: Directory> Authorizer<D> {
                             }
                             self.accept(&mut batch, origin, &delivery, parsed, grant);
                             self.forwarding.add(&mut batch, origin, &delivery);
+                            LinkOutcome::Accepted
                         }
                         Err(refusal) => {
                             let fields = parsed.rejected_fields();
                             let refused = Suspect { origin, refusal, fields };
                             self.refuse(&mut batch, &mut sampler, &delivery, refused);
+                            LinkOutcome::Refused
                         }
                     }
                 }
+            };
+            if let Some(arrival) = &delivery.arrival {
+                let outcome = if arrival.is_ignored { LinkOutcome::Own } else { decided };
+                batch.from_links.push((arrival.link.clone(), outcome));
             }
             batch.maybe_repeated |= delivery.maybe_repeated;
             batch.deliveries.push(delivery);
@@ -303,7 +314,7 @@ impl<D: Directory> Authorizer<D> {
             return batch.suspects.push(refused);
         }
         let Suspect { origin, refusal, fields } = refused;
-        batch.list_refusal(origin, &refusal);
+        batch.list_refusal(origin, delivery, &refusal);
         let topic = Owned::parse(&delivery.topic).ok();
         let kept =
             sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());
@@ -345,6 +356,7 @@ impl<D: Directory> Authorizer<D> {
                     metrics,
                     extra,
                     message_id,
+                    link: delivery.link().cloned(),
                 });
             }
             ParsedBody::Shadow { reported, version } => {
@@ -363,10 +375,11 @@ impl<D: Directory> Authorizer<D> {
     /// key in the unique index: refused ones, and those without a `ts`.
     fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
-        if delivery.redelivered && self.recent.contains(ack.packet_id, message_id) {
+        let packet = (ack.connection.link(), ack.packet_id);
+        if delivery.redelivered && self.recent.contains(packet, message_id) {
             return true;
         }
-        self.recent.insert(ack.packet_id, message_id);
+        self.recent.insert(packet, message_id);
         false
     }
 }

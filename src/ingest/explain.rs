@@ -170,7 +170,11 @@ fn verdict(
         _ if token_check
             && matches!(
                 end,
-                End::Accepted(Authentication::Certificate | Authentication::NotRequired)
+                End::Accepted(
+                    Authentication::Certificate
+                        | Authentication::Link
+                        | Authentication::NotRequired
+                )
             ) =>
         {
             ExplainVerdict::NotNeeded

@@ -23,6 +23,7 @@ use bytes::Bytes;
 
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::RejectedFields;
+use crate::domain::link::LinkArrival;
 use crate::domain::message::Delivery;
 use crate::domain::probe;
 use crate::domain::refusal::{Reason, Refusal};
@@ -64,6 +65,15 @@ impl From<&IngestConfig> for ParseLimits {
 impl ParseLimits {
     /// Checks one message, in the order of [`Reason::ALL`].
     pub fn parse(&self, delivery: &Delivery) -> ParseOutcome {
+        match delivery.arrival.as_deref() {
+            Some(LinkArrival { is_ignored: true, .. }) => return ParseOutcome::Ignored,
+            Some(LinkArrival { refusal: Some(refusal), event_time, .. }) => {
+                let fields =
+                    RejectedFields { event_time: *event_time, ..RejectedFields::default() };
+                return ParseOutcome::Refused(refusal.clone(), fields);
+            }
+            _ => {}
+        }
         let topic = match Topic::parse(&delivery.topic) {
             Ok(topic) => topic,
             Err(_) if probe::is_probe(&delivery.topic, &delivery.payload) => {
@@ -133,13 +143,14 @@ impl ParseLimits {
                 "device_id is not the topic's device",
             ));
         }
-        let time = self.time(envelope, delivery.received_at)?;
+        let time = self.time(envelope, delivery)?;
         Ok(Parsed {
             identity: delivery.topic.slice_ref(topic.identity.as_bytes()),
             msg_type: msg_type(delivery, topic.msg_type),
             time,
             site: site.map(|site| spans.keep(site)),
             token,
+            is_from_link: delivery.arrival.is_some(),
             body,
             unstorable,
         })
@@ -148,16 +159,20 @@ impl ParseLimits {
     fn time(
         &self,
         envelope: &Envelope<'_>,
-        received_at: Timestamp,
+        delivery: &Delivery,
     ) -> Result<Option<Timestamp>, Refusal> {
-        let Some(raw) = envelope.get(EnvelopeField::Ts) else { return Ok(None) };
-        let time = timestamp::read(raw).ok_or_else(|| {
-            Refusal::new(
-                Reason::BadTimestamp,
-                "ts is neither RFC 3339 (2026-02-03T12:00:00Z) nor Unix time as a number",
-            )
-        })?;
-        match self.plausible.objection(time, received_at) {
+        let given = envelope.get(EnvelopeField::Ts).map(|raw| {
+            timestamp::read(raw).ok_or_else(|| {
+                Refusal::new(
+                    Reason::BadTimestamp,
+                    "ts is neither RFC 3339 (2026-02-03T12:00:00Z) nor Unix time as a number",
+                )
+            })
+        });
+        let Some(time) = given.transpose()?.or_else(|| delivery.event_time()) else {
+            return Ok(None);
+        };
+        match self.plausible.objection(time, delivery.received_at) {
             Some(objection) => Err(Refusal::new(Reason::TimestampOutOfRange, objection)),
             None => Ok(Some(time)),
         }
@@ -183,7 +198,7 @@ fn refuse(
     detail: impl Into<Cow<'static, str>>,
 ) -> ParseOutcome {
     let fields = RejectedFields {
-        event_time: timestamp_only::time(&delivery.payload),
+        event_time: timestamp_only::time(&delivery.payload).or_else(|| delivery.event_time()),
         ..RejectedFields::default()
     };
     ParseOutcome::Refused(Refusal::new(reason, detail), fields)

@@ -101,7 +101,7 @@ async fn store<S: Sink>(sink: &mut S, mut batch: Batch) -> Result<Replayed, Outa
     let receipt = sink.commit(&mut batch).await?;
     Ok(match batch.refused_again.pop() {
         Some(why) => Replayed::Refused(Refusal::new(Reason::StoreRejected, why)),
-        None if receipt.duplicates > 0 => Replayed::Duplicate,
+        None if receipt.duplicates > 0 || batch.known_duplicates > 0 => Replayed::Duplicate,
         None => Replayed::Accepted,
     })
 }

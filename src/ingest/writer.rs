@@ -120,6 +120,9 @@ impl<S: Sink, A: Acknowledge> Writer<S, A> {
         self.metrics.duplicate.inc_by(receipt.duplicates + batch.known_duplicates);
         self.metrics.ignored.inc_by(batch.ignored);
         self.metrics.plain.quarantine_sampled_out.inc_by(batch.sampled_out);
+        for (link, outcome) in &batch.from_links {
+            self.metrics.links.count(link, *outcome, 1);
+        }
         for refused in &batch.refusal_counts {
             let count = u64::try_from(refused.count).unwrap_or(0);
             self.metrics.quarantined.inc_by(count);

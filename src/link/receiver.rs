@@ -29,7 +29,6 @@ use crate::domain::remote::RemoteMessage;
 use crate::domain::time::Clock;
 use crate::link::settings::IngestRule;
 use crate::telemetry::broker::BrokerMetrics;
-use crate::telemetry::link_ingest::LinkIngestMetrics;
 use translation::{Arrived, Translation};
 
 /// Chunks of messages between the links and the spine. The queue is apart from that of the local
@@ -53,8 +52,6 @@ pub struct ReceiverContext {
     pub deliveries: mpsc::Sender<Vec<Delivery>>,
     /// Its queue depth counts the messages of links, too.
     pub broker_metrics: BrokerMetrics,
-    /// Counts what comes in.
-    pub metrics: LinkIngestMetrics,
     /// The time.
     pub clock: Clock,
 }
@@ -126,7 +123,7 @@ impl LinkReceiver {
         }
         self.waiting_bytes.all += bytes;
         let arrived = Arrived { held_since, redelivered };
-        let delivery = self.translation.delivery(message, arrived, &self.context.metrics);
+        let delivery = self.translation.delivery(message, arrived);
         self.waiting.push(delivery);
     }
 

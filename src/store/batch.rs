@@ -4,7 +4,8 @@
 //!
 //! Read it in this order:
 //! 1. [`sink`] chooses the path and commits.
-//! 2. [`earlier_decisions`] finds what was decided about a redelivered message.
+//! 2. [`earlier_decisions`] finds what was decided about a redelivered message; [`event_ids`] finds
+//!    the events of links that are stored.
 //! 3. [`accepted_rows`] writes the rows of accepted messages. [`readings`] copies telemetry rows
 //!    (fast path); [`staging`] skips rows that exist (safe path).
 //! 4. [`device_state`], [`commands`] and [`quarantine_rows`] write the other rows of a batch,
@@ -20,6 +21,7 @@ pub(crate) mod columns;
 pub(crate) mod commands;
 pub(crate) mod device_state;
 pub(crate) mod earlier_decisions;
+mod event_ids;
 pub(crate) mod forward_rows;
 mod last_attempt;
 pub(crate) mod lost_commit;

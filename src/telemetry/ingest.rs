@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::declare::metrics;
+use super::link_ingest::LinkIngestMetrics;
 use crate::domain::refusal::Reason;
 
 /// Buckets in seconds, from half a millisecond to ten seconds.
@@ -48,6 +49,8 @@ pub struct IngestMetrics {
     pub quarantined: IntCounter,
     /// Messages of the platform itself.
     pub ignored: IntCounter,
+    /// Messages from links.
+    pub links: LinkIngestMetrics,
     by_reason: Vec<IntCounter>,
 }
 
@@ -72,6 +75,7 @@ impl IngestMetrics {
             duplicate: results.with_label_values(&["duplicate"]),
             quarantined: results.with_label_values(&["quarantined"]),
             ignored: results.with_label_values(&["ignored"]),
+            links: LinkIngestMetrics::new(registry)?,
             by_reason: Reason::ALL
                 .iter()
                 .map(|reason| reasons.with_label_values(&[reason.label()]))

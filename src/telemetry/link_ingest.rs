@@ -5,40 +5,12 @@
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-use crate::domain::link::LinkName;
+use crate::domain::link::{LinkName, LinkOutcome};
 
-/// What becomes of a message from a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkOutcome {
-    /// Accepted by all checks.
-    Accepted,
-    /// Refused: it is in quarantine, or counted there.
-    Refused,
-    /// Of a type that the platform itself publishes.
-    Ignored,
-    /// Dropped: it has passed this installation already, or its topic belongs to the other broker.
-    Own,
-}
-
-/// Updated by the receivers, and by ingest after the commit.
+/// Updated by ingest after the commit.
 #[derive(Clone, Debug)]
 pub struct LinkIngestMetrics {
     ingested: IntCounterVec,
-}
-
-// === impl LinkOutcome ===
-
-impl LinkOutcome {
-    const ALL: [Self; 4] = [Self::Accepted, Self::Refused, Self::Ignored, Self::Own];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Ignored => "ignored",
-            Self::Own => "own",
-        }
-    }
 }
 
 // === impl LinkIngestMetrics ===

@@ -150,6 +150,7 @@ fn add_reading(batch: &mut Batch, name: &str, metrics: &[u8]) {
         seq: None,
         metrics: Bytes::copy_from_slice(metrics),
         extra: None,
+        link: None,
     });
 }
 

@@ -106,6 +106,7 @@ fn in_words(proof: Authentication) -> &'static str {
     match proof {
         Authentication::Certificate => "the device has a valid certificate",
         Authentication::Token(_) => "the token is the device's own",
+        Authentication::Link => "the link is authenticated by its own login",
         Authentication::NotRequired => {
             "no authentication is required (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
         }

@@ -32,6 +32,8 @@ view! {
         extra: Option<Box<RawValue>>,
         /// The identifier of the message.
         message_id: Uuid,
+        /// The link that the message came from; null: the local broker.
+        link: Option<String>,
     }
 }
 
@@ -70,12 +72,13 @@ mod tests {
             metrics: raw(r#"{"t": 12345678901234567890.123}"#),
             extra: None,
             message_id: Uuid::from_u128(1),
+            link: None,
         };
         let expected = concat!(
             r#"{"time":"2026-11-01T00:00:00Z","received_at":"2026-11-02T00:00:00Z","tenant_id":"acme","#,
             r#""device_id":"pump-1","site_id":"north","msg_type":"telemetry","seq":7,"#,
             r#""metrics":{"t": 12345678901234567890.123},"extra":null,"#,
-            r#""message_id":"00000000-0000-0000-0000-000000000001"}"#
+            r#""message_id":"00000000-0000-0000-0000-000000000001","link":null}"#
         );
         assert_eq!(json_of::<_, TelemetryView>(row), expected);
     }

@@ -12,6 +12,7 @@ use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
+use crate::domain::token::TokenHash;
 use crate::ingest::candidate::Candidate;
 use crate::ingest::parse::parsed::Parsed;
 
@@ -43,11 +44,18 @@ pub fn once_enrolled(
     if answer.tenant_suspended || answer.device.is_some() || parsed.unstorable.is_some() {
         return None;
     }
-    let RejectedFields { site, token, .. } = parsed.rejected_fields();
+    let (site, token) = registered_fields(parsed);
     let site = site.map(Into::into);
     let device = Device { status: DeviceStatus::Active, site, token, certificates: Windows::new() };
     let enrolled = RegistryAnswer { tenant_suspended: false, device: Some(device) };
     requirements.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
+}
+
+/// The site and the token that a device is registered with. What comes over a link sets no token: it
+/// would become the device's proof at the local broker.
+fn registered_fields(parsed: &Parsed) -> (Option<Box<str>>, Option<TokenHash>) {
+    let RejectedFields { site, token, .. } = parsed.rejected_fields();
+    (site, token.filter(|_| !parsed.is_from_link))
 }
 
 // === impl Enrollment ===
@@ -81,7 +89,7 @@ impl Enrollment {
         for parsed in candidates.iter().filter_map(Candidate::parsed) {
             let Some(&(key, answer)) = unknown.get(parsed.identity()) else { continue };
             if once_enrolled(self.requirements, parsed, answer, now).is_some() {
-                let RejectedFields { site, token, .. } = parsed.rejected_fields();
+                let (site, token) = registered_fields(parsed);
                 newcomers.push(Newcomer { key: key.clone(), site, token });
                 unknown.remove(parsed.identity());
             }

@@ -16,6 +16,8 @@ pub enum Authentication {
     Certificate,
     /// The message carries its provisioning token.
     Token(TokenHash),
+    /// A link delivered it. The link is authenticated by its own login, and its rule names the device.
+    Link,
     /// No proof is required: `CERT_AUTH_ENABLED=0` and `REQUIRE_TOKEN=0`.
     NotRequired,
 }
@@ -45,6 +47,9 @@ impl AuthRequirements {
     ) -> Result<Authentication, Refusal> {
         let device = answer.active()?;
         check_site(parsed, device)?;
+        if parsed.is_from_link {
+            return Ok(Authentication::Link);
+        }
         self.authenticate(&parsed.token, device, now)
     }
 

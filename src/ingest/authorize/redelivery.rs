@@ -11,21 +11,24 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-/// The latest message of each packet identifier, so at most 65535.
+/// A packet identifier at the local broker (`None`) or at the other broker of a link.
+pub type Packet = (Option<u32>, u16);
+
+/// The latest message of each packet identifier, so at most 65535 for each broker.
 #[derive(Debug, Default)]
-pub struct RecentMessages(HashMap<u16, Uuid>);
+pub struct RecentMessages(HashMap<Packet, Uuid>);
 
 // === impl RecentMessages ===
 
 impl RecentMessages {
     /// Records a message that is in a batch.
-    pub fn insert(&mut self, packet_id: u16, message: Uuid) {
-        self.0.insert(packet_id, message);
+    pub fn insert(&mut self, packet: Packet, message: Uuid) {
+        self.0.insert(packet, message);
     }
 
     /// Whether the latest message with this identifier is this one.
-    pub fn contains(&self, packet_id: u16, message: Uuid) -> bool {
-        self.0.get(&packet_id) == Some(&message)
+    pub fn contains(&self, packet: Packet, message: Uuid) -> bool {
+        self.0.get(&packet) == Some(&message)
     }
 }
 
@@ -36,16 +39,17 @@ mod tests {
     #[test]
     fn a_packet_is_known_by_identifier_and_content_together() {
         let mut recent = RecentMessages::default();
-        recent.insert(7, Uuid::from_u128(1));
-        assert!(recent.contains(7, Uuid::from_u128(1)));
+        recent.insert((None, 7), Uuid::from_u128(1));
+        assert!(recent.contains((None, 7), Uuid::from_u128(1)));
         assert!(
-            !recent.contains(8, Uuid::from_u128(1)),
+            !recent.contains((None, 8), Uuid::from_u128(1)),
             "an equal message under another identifier is another"
         );
-        assert!(!recent.contains(7, Uuid::from_u128(2)));
-        recent.insert(7, Uuid::from_u128(2));
+        assert!(!recent.contains((None, 7), Uuid::from_u128(2)));
+        assert!(!recent.contains((Some(0), 7), Uuid::from_u128(1)), "of another broker");
+        recent.insert((None, 7), Uuid::from_u128(2));
         assert!(
-            !recent.contains(7, Uuid::from_u128(1)),
+            !recent.contains((None, 7), Uuid::from_u128(1)),
             "the identifier stands for another message by now"
         );
     }

@@ -97,7 +97,8 @@ pub(super) fn rejected_fields(delivery: &Delivery, envelope: &Envelope<'_>) -> R
         event_time: envelope
             .get(EnvelopeField::Ts)
             .and_then(timestamp::read)
-            .filter(|time| time.is_storable()),
+            .filter(|time| time.is_storable())
+            .or_else(|| delivery.event_time()),
         site: site.map(|site| site.replace('\0', "\u{fffd}").into()),
         token: token(delivery, &Spans(&delivery.payload), envelope)
             .ok()

@@ -32,6 +32,8 @@ pub struct Parsed {
     pub site: Option<Bytes>,
     /// The token it carries.
     pub token: TokenField,
+    /// Whether a link delivered it: no proof of the device is asked for.
+    pub is_from_link: bool,
     /// The contents, by type.
     pub body: ParsedBody,
     /// Why the database will refuse it, if that is known. Used only after its sender is accepted.

@@ -18,7 +18,6 @@ use crate::domain::time::Timestamp;
 use crate::link::cloud_event::fault::EventFault;
 use crate::link::cloud_event::read::{EventParts, needs_whole_payload, read};
 use crate::link::settings::IngestRule;
-use crate::telemetry::link_ingest::{LinkIngestMetrics, LinkOutcome};
 
 /// The rules of one link, and what it is called.
 #[derive(Clone, Debug)]
@@ -63,16 +62,8 @@ impl Translation {
     }
 
     /// The delivery of a message.
-    pub(crate) fn delivery(
-        &self,
-        message: RemoteMessage,
-        arrived: Arrived,
-        metrics: &LinkIngestMetrics,
-    ) -> Delivery {
+    pub(crate) fn delivery(&self, message: RemoteMessage, arrived: Arrived) -> Delivery {
         let Translated { topic, payload, arrival } = self.translate(&message);
-        if arrival.is_ignored {
-            metrics.count(&self.link, LinkOutcome::Own, 1);
-        }
         Delivery {
             topic,
             payload,

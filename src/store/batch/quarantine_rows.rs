@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::columns::{ColumnField, ColumnKind};
 use super::earlier_decisions::Horizon;
 use crate::domain::batch::{Batch, Quarantined};
+use crate::domain::link::LinkName;
 use crate::domain::quarantine_sampling::RefusalCount;
 use crate::domain::time::{MICROS_PER_SECOND, Timestamp};
 use crate::store::connection::copy_buffer::CopyBuffer;
@@ -18,11 +19,11 @@ use crate::store::error::StoreError;
 
 /// The columns, in the order of [`fields`]; `quarantined_at` defaults to the database's time.
 const COPY: &str = "COPY quarantine_events \
-    (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id) \
+    (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id, link) \
     FROM STDIN (FORMAT binary)";
 
 /// The fields of an event.
-pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 13] {
+pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 14] {
     [
         (ColumnKind::Id, |to, event| to.uuid(event.id)),
         (ColumnKind::Moment, |to, event| to.timestamp(event.row.received_at)),
@@ -37,6 +38,9 @@ pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 13] {
         (ColumnKind::Bytes, |to, event| to.bytes(&event.row.payload)),
         (ColumnKind::Text, |to, event| to.hash_or_null(event.row.token.as_ref())),
         (ColumnKind::Id, |to, event| to.uuid(event.row.message_id)),
+        (ColumnKind::Text, |to, event| {
+            to.clean_text_or_null(event.row.link.as_ref().map(LinkName::as_str))
+        }),
     ]
 }
 

@@ -10,11 +10,11 @@ use crate::store::error::StoreError;
 
 /// The columns, in the order of [`FIELDS`].
 const COPY: &str = "COPY telemetry \
-    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
     FROM STDIN (FORMAT binary)";
 
 /// The fields of a row.
-pub(super) const FIELDS: [ColumnField<Reading>; 10] = [
+pub(super) const FIELDS: [ColumnField<Reading>; 11] = [
     (ColumnKind::Moment, |to, row| to.timestamp(row.time)),
     (ColumnKind::Moment, |to, row| to.timestamp(row.received_at)),
     (ColumnKind::Text, |to, row| to.bytes(row.device.tenant().as_bytes())),
@@ -25,6 +25,9 @@ pub(super) const FIELDS: [ColumnField<Reading>; 10] = [
     (ColumnKind::Json, |to, row| to.jsonb(&row.metrics)),
     (ColumnKind::Json, |to, row| to.jsonb_or_null(row.extra.as_deref())),
     (ColumnKind::Id, |to, row| to.uuid(row.message_id)),
+    (ColumnKind::Text, |to, row| {
+        to.bytes_or_null(row.link.as_ref().map(|link| link.as_str().as_bytes()))
+    }),
 ];
 
 /// Copies all rows into the table; a duplicate or a refused row fails them all.

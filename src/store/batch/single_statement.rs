@@ -26,26 +26,26 @@ const BYTES_MAX: usize = 1 << 20;
 /// retries.
 const STATEMENT: &str = "WITH refused AS ( \
         INSERT INTO quarantine_events (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, \
-            detail, payload, token_sha256, message_id) \
+            detail, payload, token_sha256, message_id, link) \
         SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], \
-            $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::uuid[])), \
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::uuid[], $14::text[])), \
     counted AS ( \
         INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
-        SELECT * FROM unnest($14::timestamptz[], $15::text[], $16::text[], $17::bigint[]) \
+        SELECT * FROM unnest($15::timestamptz[], $16::text[], $17::text[], $18::bigint[]) \
         ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     INSERT INTO telemetry \
-        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
-    SELECT * FROM unnest($18::timestamptz[], $19::timestamptz[], $20::text[], $21::text[], $22::text[], $23::text[], \
-        $24::bigint[], $25::jsonb[], $26::jsonb[], $27::uuid[])";
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+    SELECT * FROM unnest($19::timestamptz[], $20::timestamptz[], $21::text[], $22::text[], $23::text[], $24::text[], \
+        $25::bigint[], $26::jsonb[], $27::jsonb[], $28::uuid[], $29::text[])";
 
 /// The parameters after those of the outbox.
 const FORWARDING: &str = concat!(
     "WITH ",
     enqueue!(),
     " INSERT INTO telemetry \
-        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
     SELECT * FROM unnest($21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::text[], \
-        $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[])"
+        $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[], $31::text[])"
 );
 
 /// Whether [`write_forwarding`] can write `batch`: it has readings and rows for links, and nothing
@@ -53,6 +53,7 @@ const FORWARDING: &str = concat!(
 pub(super) fn takes_forwarding(batch: &Batch) -> bool {
     let nothing_else =
         batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
+    let nothing_else = nothing_else && batch.events().next().is_none();
     let nothing_refused =
         batch.quarantined.is_empty() && batch.refusal_counts.is_empty() && batch.unkept.is_empty();
     let of_both = !batch.readings.is_empty() && !batch.forwards.is_empty();
@@ -83,7 +84,10 @@ pub(super) async fn write_forwarding(
 pub(super) fn takes(batch: &Batch) -> bool {
     let nothing_else =
         batch.shadows.is_empty() && batch.command_acks.is_empty() && batch.sightings.is_empty();
-    let nothing_else = nothing_else && batch.unkept.is_empty() && batch.forwards.is_empty();
+    let nothing_else = nothing_else
+        && batch.unkept.is_empty()
+        && batch.forwards.is_empty()
+        && batch.events().next().is_none();
     let of_both = !batch.readings.is_empty() && !batch.quarantined.is_empty();
     let rows = batch.readings.len() + batch.quarantined.len() + batch.refusal_counts.len();
     nothing_else && of_both && rows <= ROWS_MAX && bytes(batch) <= BYTES_MAX

@@ -17,7 +17,7 @@ use super::last_attempt::LastAttempt;
 use super::lost_commit::{BatchFingerprint, CommitOutcome, Trace};
 use super::quarantine_rows::Unkept;
 use super::snapshot::BatchSnapshot;
-use super::{quarantine_rows, single_statement, staging};
+use super::{event_ids, quarantine_rows, single_statement, staging};
 use crate::domain::batch::{Batch, Receipt};
 use crate::domain::ports::{Outage, Sink};
 use crate::domain::time::Timestamp;
@@ -151,6 +151,9 @@ impl PgSink {
         if batch.maybe_repeated {
             earlier_decisions::settle(&mut session, batch).await?;
         }
+        if event_ids::has_events(batch) {
+            event_ids::settle(&mut session, batch).await?;
+        }
         let is_rehearsal = self.end_statement != "COMMIT";
         let may_exist = batch.maybe_repeated || self.last.may_be_stored();
         let path = if may_exist || is_rehearsal { WritePath::Safe } else { WritePath::Fast };
@@ -219,6 +222,7 @@ impl PgSink {
             staging::prepare(session).await?;
         }
         let fingerprint = BatchFingerprint::of(batch);
+        let has_events = event_ids::has_events(batch);
         let transaction = path == WritePath::Safe || !is_one_statement(batch);
         if transaction {
             session.run("BEGIN").await?;
@@ -231,6 +235,9 @@ impl PgSink {
         }
         if !batch.forwards.is_empty() && self.end_statement == "COMMIT" {
             accepted_rows::forward(session, &self.client_id, batch, &tally, path).await?;
+        }
+        if has_events {
+            event_ids::note(session, batch).await?;
         }
         let unchanged = snapshot.is_none().then_some(&fingerprint);
         let trace = self.write_refused(session, batch, unchanged).await?;
@@ -329,6 +336,9 @@ fn is_one_statement(batch: &Batch) -> bool {
     let only_accepted = batch.command_acks.is_empty()
         && batch.quarantined.is_empty()
         && batch.refusal_counts.is_empty();
+    if event_ids::has_events(batch) {
+        return false;
+    }
     let no_state = batch.shadows.is_empty() && batch.sightings.is_empty();
     single_statement::takes(batch)
         || single_statement::takes_forwarding(batch)

@@ -22,22 +22,22 @@ const CREATE: &str =
     "CREATE TEMPORARY TABLE IF NOT EXISTS sluice_staging (LIKE telemetry) ON COMMIT DELETE ROWS";
 
 const COPY: &str = "COPY pg_temp.sluice_staging \
-    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
     FROM STDIN (FORMAT binary)";
 
 /// Moves the staged rows into `telemetry`, sorted by the unique key: two replicas with the same
 /// messages wait for each other instead of deadlocking.
 const MOVE: &str = "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING *) \
     INSERT INTO telemetry \
-    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
-    SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+    SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link \
     FROM moved ORDER BY tenant_id, device_id, time, message_id ON CONFLICT DO NOTHING";
 
 /// Like [`MOVE`]; returns the keys of the rows that are new.
 const MOVE_AND_LIST: &str = "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING *) \
     INSERT INTO telemetry \
-    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
-    SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+    SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link \
     FROM moved ORDER BY tenant_id, device_id, time, message_id ON CONFLICT DO NOTHING \
     RETURNING tenant_id, device_id, time, message_id";
 

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use crate::domain::link::LinkArrival;
 use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::ports::Outage;
-use crate::domain::refusal::Reason;
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
@@ -81,6 +82,8 @@ pub struct EventSummary {
     pub payload_bytes: i32,
     /// When it was replayed.
     pub replayed_at: Option<DateTime<Utc>>,
+    /// The link that it came from.
+    pub link: Option<String>,
 }
 
 /// A whole event. It has no serialized form, because it contains the hash of a token.
@@ -117,7 +120,7 @@ struct EventRow {
 macro_rules! summary_columns {
     () => {
         "id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, octet_length(payload) AS payload_bytes,
-         replayed_at"
+         replayed_at, link"
     };
 }
 
@@ -307,8 +310,19 @@ impl Record {
             ack: None,
             correlation: None,
             replay: Some(Box::new(self.replay.clone())),
-            arrival: None,
+            arrival: self.arrival().map(Box::new),
         }
+    }
+}
+
+impl Record {
+    /// Set for a message from a link.
+    fn arrival(&self) -> Option<LinkArrival> {
+        let link = self.summary.link.as_deref()?.parse().ok()?;
+        let reason = Reason::from_label(&self.summary.reason)?;
+        let refused = Refusal::new(reason, self.summary.detail.clone());
+        let time = self.event_ts.map(Timestamp::from);
+        Some(LinkArrival::replayed(link, time, self.replay.message_id, refused))
     }
 }
 

@@ -44,6 +44,8 @@ pub struct TelemetryRow {
     pub extra: Option<Box<RawValue>>,
     /// Hash that identifies the message.
     pub message_id: Uuid,
+    /// The link that the message came from.
+    pub link: Option<String>,
 }
 
 /// Which rows of a device.
@@ -77,7 +79,7 @@ pub struct MetricBucket {
 /// The columns of a [`TelemetryRow`].
 macro_rules! columns {
     () => {
-        "time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id"
+        "time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link"
     };
 }
 

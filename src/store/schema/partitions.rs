@@ -131,7 +131,7 @@ async fn round(
         }
         verify(pool, table, days[0], &mut report).await?;
     }
-    for table in [retention.counters(), retention.commands()] {
+    for table in [retention.counters(), retention.commands(), Retention::event_ids()] {
         match table.cutoff(prospect.day) {
             Some(cutoff) if prospect.held.is_none() && clocks.agree() => {
                 report.expired += expire(pool, table.name, table.column, cutoff).await?;

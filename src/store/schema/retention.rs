@@ -29,6 +29,9 @@ const STEP_PART: u32 = 4;
 /// Days that finished commands are kept if `TELEMETRY_RETENTION_DAYS` is unset.
 const COMMANDS_KEPT_DAYS: u32 = 90;
 
+/// Days that the identity of a stored event is kept: as long as a cloud keeps a session.
+pub const EVENT_IDS_KEPT_DAYS: u32 = 7;
+
 /// Days to keep; `None` keeps all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -95,6 +98,11 @@ impl Retention {
             column: "finished_at",
             days_kept: Some(self.telemetry_days.unwrap_or(COMMANDS_KEPT_DAYS)),
         }
+    }
+
+    /// Identities of stored events.
+    pub(super) const fn event_ids() -> Table {
+        Table { name: "link_event_ids", column: "seen_at", days_kept: Some(EVENT_IDS_KEPT_DAYS) }
     }
 
     /// Whether a retention is set.

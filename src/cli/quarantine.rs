@@ -165,6 +165,7 @@ async fn show(operator: &CommandContext, id: Uuid, output: OutputFormat) -> Resu
         ("Received", moment(event.received_at)),
         ("Quarantined", moment(event.quarantined_at)),
         ("Replayed", moment_or_none(event.replayed_at)),
+        ("Link", printable_or_none(event.link.as_deref())),
         ("Token", if token_present { "was sent; not stored" } else { "none" }.to_owned()),
         ("Message id", record.replay.message_id.to_string()),
         ("Payload bytes", event.payload_bytes.to_string()),

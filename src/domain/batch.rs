@@ -243,10 +243,8 @@ impl Batch {
         fields: RejectedFields,
         sampler: &mut Sampler,
     ) {
-        if let Some(refused) = &mut self.refused
-            && self.deliveries[origin].arrival.is_none()
-        {
-            refused.push((origin, refusal.clone()));
+        if self.deliveries[origin].arrival.is_none() {
+            self.list_refusal(origin, &refusal);
         }
         let delivery = &self.deliveries[origin];
         let tenant = Owned::parse(&delivery.topic).ok().map(|topic| topic.tenant);
@@ -270,10 +268,9 @@ impl Batch {
         }
     }
 
-    /// Adds a message to the list of refused ones, if there is one. Those of links are left out: their
-    /// device is not at the local broker.
-    pub fn list_refusal(&mut self, origin: usize, delivery: &Delivery, refusal: &Refusal) {
-        if let Some(refused) = self.refused.as_mut().filter(|_| delivery.arrival.is_none()) {
+    /// Adds a message to the list of refused ones, if there is one.
+    pub fn list_refusal(&mut self, origin: usize, refusal: &Refusal) {
+        if let Some(refused) = &mut self.refused {
             refused.push((origin, refusal.clone()));
         }
     }

@@ -314,7 +314,10 @@ impl<D: Directory> Authorizer<D> {
             return batch.suspects.push(refused);
         }
         let Suspect { origin, refusal, fields } = refused;
-        batch.list_refusal(origin, delivery, &refusal);
+        // The device of a message from a link is not at the local broker.
+        if delivery.arrival.is_none() {
+            batch.list_refusal(origin, &refusal);
+        }
         let topic = Owned::parse(&delivery.topic).ok();
         let kept =
             sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());

@@ -170,10 +170,14 @@ pub fn exchange_subscribe(
     Ok(buffer)
 }
 
-/// One SUBSCRIBE to another broker, for filters with their QoS.
+/// One SUBSCRIBE to another broker, for filters with their QoS. Retained messages arrive with a new
+/// subscription, and not again with each connection of a session that the broker has kept.
 pub fn remote_subscribe(packet_id: u16, filters: &[(&str, u8)]) -> Result<BytesMut, BrokerError> {
     let filters = filters.iter().map(|&(path, qos)| {
-        Filter::new(path, if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce })
+        let mut filter =
+            Filter::new(path, if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce });
+        filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+        filter
     });
     let mut packet = Subscribe::new_many(filters, None);
     packet.pkid = packet_id;

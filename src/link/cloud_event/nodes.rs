@@ -58,7 +58,7 @@ pub(crate) fn nodes_of<'a>(
         if !is_node_name(node) {
             return Err(NodesFault::Name);
         }
-        // An event in structured mode names them twice.
+        // Both forms may name the same.
         if nodes.iter().any(|known| **known == *node) {
             continue;
         }

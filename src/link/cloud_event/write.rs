@@ -69,11 +69,11 @@ pub fn write(source: &EventSource<'_>, node: &str) -> EncodedEvent {
         }
         ForwardMode::Structured => {
             let mut attributes = attributes(source, node);
-            attributes.push(nodes.clone());
+            attributes.push(nodes);
             EncodedEvent {
                 payload: structured(&attributes, source.payload),
                 content_type: STRUCTURED_JSON,
-                user_properties: vec![nodes],
+                user_properties: Vec::new(),
             }
         }
     }

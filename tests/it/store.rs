@@ -5,6 +5,7 @@ mod dark;
 mod directory;
 mod failures;
 mod last_attempt;
+mod link_events;
 mod link_outbox;
 mod migrations;
 mod mixed;

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::ParseLimits;
 use super::parsed::{ParseOutcome, Parsed, ParsedBody, TokenField};
 use crate::config::{Config, Sources};
+use crate::domain::link::LinkArrival;
 use crate::domain::message::{CommandVerdict, Delivery, ReplayOrigin};
-use crate::domain::refusal::Reason;
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_micros(1_770_120_000_000_000);
@@ -72,6 +73,57 @@ fn a_full_message_is_parsed_without_losing_a_digit() {
         (seq, metrics.as_ref(), extra),
         (Some(i64::MAX), br#"{"t":21.500,"n":1e2}"#.as_slice(), None)
     );
+}
+
+/// A message of a link, parsed.
+fn from_link(topic: &str, payload: &str, change: impl FnOnce(&mut LinkArrival)) -> ParseOutcome {
+    let mut arrival = LinkArrival {
+        link: "cloud".parse().unwrap(),
+        event_time: Some(NOW.plus_seconds(-5)),
+        message_id: None,
+        via: Vec::new(),
+        is_ignored: false,
+        refusal: None,
+    };
+    change(&mut arrival);
+    let message = delivery(topic, payload.as_bytes());
+    limits(&[]).parse(&Delivery { arrival: Some(Box::new(arrival)), ..message })
+}
+
+#[test]
+fn the_time_of_an_event_stands_in_for_a_missing_ts_and_its_range_is_checked() {
+    const TOPIC: &str = "tenant/t/device/d/telemetry";
+    let time = |payload: &str| match from_link(TOPIC, payload, |_| {}) {
+        ParseOutcome::Parsed(parsed) => {
+            assert!(parsed.is_from_link);
+            parsed.time.unwrap()
+        }
+        other => panic!("{payload}: {other:?}"),
+    };
+    assert_eq!(time("{}"), NOW.plus_seconds(-5));
+    assert_eq!(time(r#"{"ts":1770119999}"#), NOW.plus_seconds(-1));
+    let late = |arrival: &mut LinkArrival| arrival.event_time = Some(NOW.plus_seconds(86_400));
+    match from_link(TOPIC, "{}", late) {
+        ParseOutcome::Refused(refusal, fields) => {
+            assert_eq!(refusal.reason, Reason::TimestampOutOfRange);
+            assert_eq!(fields.event_time, Some(NOW.plus_seconds(86_400)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_link_has_decided_comes_before_every_check() {
+    let refusal = Refusal::new(Reason::BadPayload, "link cloud: x");
+    let given = refusal.clone();
+    match from_link("nonsense", "no json", |arrival| arrival.refusal = Some(given)) {
+        ParseOutcome::Refused(found, fields) => {
+            assert_eq!((found, fields.event_time), (refusal, Some(NOW.plus_seconds(-5))));
+        }
+        other => panic!("{other:?}"),
+    }
+    let own = from_link("nonsense", "no json", |arrival| arrival.is_ignored = true);
+    assert!(matches!(own, ParseOutcome::Ignored), "{own:?}");
 }
 
 #[test]

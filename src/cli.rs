@@ -13,6 +13,7 @@ pub(crate) mod doctor;
 pub(crate) mod downlink;
 pub(crate) mod explain;
 mod explain_cached;
+mod explain_link;
 pub(crate) mod health;
 pub(crate) mod migrate;
 pub(crate) mod quarantine;

@@ -71,7 +71,7 @@ impl Daemon {
         let gathering = Gathering::new(sizes, config.ingest.flush_interval);
         let retry = self.retry("registry", abandon);
         let spine = Spine::new(authorizer, gathering, retry, metrics.broker.clone(), clock::now);
-        let (_, from_links) = mpsc::channel(1);
+        let from_links = links.deliveries;
         let queues = SpineQueues { deliveries, from_links, changes, batches: batches_in };
         tasks.spawn("spine", spine.run(queues));
 

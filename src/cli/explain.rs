@@ -6,10 +6,12 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 
 use super::explain_cached::{CachedEntryQuery, CachedGrant};
+use super::explain_link::LinkMessageArgs;
 use crate::clock;
 use crate::command::context;
 use crate::command::context::check_schema;
@@ -32,6 +34,8 @@ pub struct ExplainArgs {
     /// The file with the message's payload; - reads standard input
     #[arg(long, value_name = "FILE")]
     payload: PathBuf,
+    #[command(flatten)]
+    link: LinkMessageArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,20 +61,10 @@ pub async fn run(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let payload = read(&args.payload)?;
-    let delivery = Delivery {
-        topic: args.topic.into(),
-        payload: payload.into(),
-        cut_from: None,
-        held_since: clock::now(),
-        received_at: clock::now(),
-        dup: false,
-        redelivered: false,
-        maybe_repeated: false,
-        ack: None,
-        correlation: None,
-        replay: None,
-        arrival: None,
+    let payload = read(&args.payload)?.into();
+    let delivery = match args.link.delivery(config, &args.topic, &payload)? {
+        Some(delivery) => delivery,
+        None => of_device(args.topic, payload),
     };
     let database = context::open_database(config)?;
     check_schema(&database).await?;
@@ -91,6 +85,23 @@ pub async fn run(
         }
     }
     Ok(if answer.accepted { Exit::Done } else { Exit::Negative })
+}
+
+fn of_device(topic: String, payload: Bytes) -> Delivery {
+    Delivery {
+        topic: topic.into(),
+        payload,
+        cut_from: None,
+        held_since: clock::now(),
+        received_at: clock::now(),
+        dup: false,
+        redelivered: false,
+        maybe_repeated: false,
+        ack: None,
+        correlation: None,
+        replay: None,
+        arrival: None,
+    }
 }
 
 async fn ask_daemon(

@@ -215,6 +215,7 @@ impl LinkFleet {
         for (name, removed) in running {
             self.stop(&removed);
             self.parts.metrics.forget(name.as_str());
+            self.parts.receiver.metrics.remove(&name);
             tracing::info!(link = %name, "the link {name} is no longer in the links file; Sluice stops it, and its messages stay");
         }
     }

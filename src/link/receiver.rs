@@ -29,6 +29,7 @@ use crate::domain::remote::RemoteMessage;
 use crate::domain::time::Clock;
 use crate::link::settings::IngestRule;
 use crate::telemetry::broker::BrokerMetrics;
+use crate::telemetry::link_ingest::LinkIngestMetrics;
 use translation::{Arrived, Translation};
 
 /// Chunks of messages between the links and the spine. The queue is apart from that of the local
@@ -52,6 +53,8 @@ pub struct ReceiverContext {
     pub deliveries: mpsc::Sender<Vec<Delivery>>,
     /// Its queue depth counts the messages of links, too.
     pub broker_metrics: BrokerMetrics,
+    /// Counts what comes in, after the commit; the receiver begins the series of its link.
+    pub metrics: LinkIngestMetrics,
     /// The time.
     pub clock: Clock,
 }
@@ -82,6 +85,7 @@ struct WaitingBytes {
 impl LinkReceiver {
     /// A receiver of `link` with these rules.
     pub fn new(link: LinkName, rules: &[IngestRule], context: ReceiverContext) -> Self {
+        context.metrics.start(&link);
         Self {
             translation: Translation::new(link, rules, Arc::clone(&context.node)),
             context,

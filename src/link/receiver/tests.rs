@@ -30,6 +30,7 @@ fn rig() -> Rig {
         node: "here".into(),
         deliveries,
         broker_metrics: metrics.broker.clone(),
+        metrics: metrics.link_ingest.clone(),
         clock: || Timestamp::from_micros(1_000_000),
     };
     let rule = IngestRule {

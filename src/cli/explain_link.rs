@@ -1,0 +1,74 @@
+//! The message that `sluice explain --link` explains: as another broker would deliver it over a link.
+//!
+//! It reads the links file and connects to nothing.
+
+use bytes::Bytes;
+use clap::Args;
+
+use crate::clock;
+use crate::command::failure::Failure;
+use crate::config::Config;
+use crate::domain::link::LinkName;
+use crate::domain::message::Delivery;
+use crate::domain::remote::RemoteMessage;
+use crate::link::file;
+use crate::link::receiver::translation::{Arrived, Translation};
+
+/// A message of a link.
+#[derive(Debug, Args)]
+pub struct LinkMessageArgs {
+    /// The link that would deliver the message; --topic is the topic at the other broker
+    #[arg(long, value_name = "NAME")]
+    link: Option<LinkName>,
+    /// The Content Type of the message
+    #[arg(long, value_name = "TYPE", requires = "link")]
+    content_type: Option<String>,
+    /// A User Property of the message, such as id=1; may be repeated
+    #[arg(long = "property", value_name = "NAME=VALUE", requires = "link", value_parser = property)]
+    properties: Vec<(String, String)>,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or_else(|| "expected NAME=VALUE".to_owned())?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
+
+// === impl LinkMessageArgs ===
+
+impl LinkMessageArgs {
+    /// What the link makes of the message; `None`: it comes from the local broker.
+    pub fn delivery(
+        self,
+        config: &Config,
+        topic: &str,
+        payload: &Bytes,
+    ) -> Result<Option<Delivery>, Failure> {
+        let Some(name) = self.link else { return Ok(None) };
+        let Some(path) = &config.links.path else {
+            return Err(Failure::usage("there are no links: LINKS_PATH is not set"));
+        };
+        let links = file::load(path).map_err(|error| Failure::usage(error.to_string()))?;
+        let Some(link) = links.links.iter().find(|link| link.name == name) else {
+            let path = path.display();
+            return Err(Failure::usage(format!("link {name} not found in {path}")));
+        };
+        let node = links.node.clone().unwrap_or_default();
+        let received_at = clock::now();
+        let message = RemoteMessage {
+            topic: topic.to_owned().into(),
+            payload: payload.clone(),
+            cut_from: None,
+            content_type: self.content_type,
+            user_properties: self.properties,
+            correlation: None,
+            expires_in: None,
+            is_retained: false,
+            dup: false,
+            received_at,
+            ack: None,
+        };
+        let arrived = Arrived { held_since: received_at, redelivered: false };
+        let translation = Translation::new(name, &link.ingest, node.into());
+        Ok(Some(translation.delivery(message, arrived)))
+    }
+}

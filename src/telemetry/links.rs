@@ -13,6 +13,11 @@ use super::declare::metrics;
 const SEND_SECONDS: [f64; 13] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 600.0, 3600.0, 86_400.0];
 
+/// Why a message becomes a dead letter. A counter that begins with its first event would hide that
+/// event from alerts.
+const DEAD_LETTER_REASONS: [&str; 6] =
+    ["TOO_LARGE", "BAD_TOPIC", "NOT_AUTHORIZED", "REFUSED", "CLOSES_CONNECTION", "EXPIRED"];
+
 metrics! {
     /// Updated by the replica that sends over the link, unless a metric says otherwise.
     pub struct LinkMetrics {
@@ -62,6 +67,9 @@ impl LinkMetrics {
     pub fn begin(&self, link: &str) {
         for counter in [&self.published, &self.resent, &self.lost, &self.sessions_lost] {
             counter.with_label_values(&[link]).inc_by(0);
+        }
+        for reason in DEAD_LETTER_REASONS {
+            self.dead_lettered.with_label_values(&[link, reason]).inc_by(0);
         }
         for gauge in [&self.oldest_seconds, &self.gap_seconds] {
             gauge.with_label_values(&[link]).set(0.0);

@@ -5,6 +5,11 @@
     reason = "a fixture offers what its server can do, also what no test needs at the moment"
 )]
 
+mod azure;
+mod bounds;
 pub mod cloud;
+mod events;
+mod limits;
+pub mod linked;
 pub mod rig;
 mod rig_checks;

@@ -5,7 +5,7 @@
  * token is over. It does not know: webhooks, Entra ID, groups and attributes, limits of rate and size, routing, sessions
  * that end after 100 messages. What Event Grid answers to a fault is not published; the codes here are those of MQTT 5.
  *
- * Options: jwt_key (file: public keys, one after the other), jwt_iss, jwt_aud (accepted audiences, by spaces), jwt_sub
+ * Options: jwt_key (file: public keys or certificates, one after the other), jwt_iss, jwt_aud (accepted audiences, by spaces), jwt_sub
  * (registered authentication names, by spaces; none: any), reader (user name of a client that may read and write
  * everything), deny_publish (one topic that only the reader may publish to). The key file is read at each login, so
  * the key is rotated by writing it again.
@@ -82,19 +82,31 @@ static cJSON *decode_json(const char *text, size_t length)
 	return cJSON_Parse((char *)plain);
 }
 
-/* Whether one of the public keys in the file made this RS256 signature. */
-static bool signed_by_us(const char *signed_part, size_t length, const unsigned char *signature, size_t size)
+static bool verifies(EVP_PKEY *key, const char *text, size_t length, const unsigned char *signature, size_t size)
+{
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	bool good = EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1
+		&& EVP_DigestVerify(context, signature, size, (const unsigned char *)text, length) == 1;
+	EVP_MD_CTX_free(context);
+	return good;
+}
+
+/* Whether one of the public keys or certificates in the file made this RS256 signature. */
+static bool signed_by_us(const char *text, size_t length, const unsigned char *signature, size_t size)
 {
 	bool good = false;
+	EVP_PKEY *key;
+	X509 *certificate;
 	FILE *file = fopen(jwt_key, "r");
 	if(!file) return false;
-	EVP_PKEY *key;
 	while(!good && (key = PEM_read_PUBKEY(file, NULL, NULL, NULL))){
-		EVP_MD_CTX *context = EVP_MD_CTX_new();
-		good = EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1
-			&& EVP_DigestVerify(context, signature, size, (const unsigned char *)signed_part, length) == 1;
-		EVP_MD_CTX_free(context);
+		good = verifies(key, text, length, signature, size);
 		EVP_PKEY_free(key);
+	}
+	rewind(file);
+	while(!good && (certificate = PEM_read_X509(file, NULL, NULL, NULL))){
+		good = verifies(X509_get0_pubkey(certificate), text, length, signature, size);
+		X509_free(certificate);
 	}
 	fclose(file);
 	return good;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::compose::stack::repository;
+use crate::links::cloud::CloudBroker;
 use crate::support::daemon::get;
 use crate::support::database::try_query;
 use crate::support::dir::{Scratch, we_are_root};
@@ -86,7 +87,14 @@ pub struct Machine {
     services: HashMap<String, Process>,
     ports: HashMap<&'static str, u16>,
     postgres: Postgres,
+    cloud: Option<StandIn>,
     dir: Scratch,
+}
+
+/// What stands for another broker that a page names.
+struct StandIn {
+    host: &'static str,
+    broker: CloudBroker,
 }
 
 // === impl Machine ===
@@ -100,11 +108,24 @@ impl Machine {
         }
         let mut ports: HashMap<&str, u16> = PORTS.map(|name| (name, port::free())).into();
         ports.insert("5432", postgres.port());
-        let machine =
-            Self { services: HashMap::new(), ports, postgres, dir: Scratch::new("machine") };
+        let machine = Self {
+            services: HashMap::new(),
+            ports,
+            postgres,
+            cloud: None,
+            dir: Scratch::new("machine"),
+        };
         machine.make_dirs();
         machine.make_programs();
         machine
+    }
+
+    /// From now on this host name is a broker here with the login of Event Grid. It trusts the
+    /// certificate at this path, which the page makes, and tokens of this issuer.
+    pub fn stand_in(&mut self, host: &'static str, certificate: &str, issuer: &str) {
+        let broker = CloudBroker::trusting(&self.path(certificate), issuer, &[]);
+        self.ports.insert("8883", broker.tls);
+        self.cloud = Some(StandIn { host, broker });
     }
 
     fn make_dirs(&self) {
@@ -192,6 +213,9 @@ impl Machine {
             ("REAL_SUB".to_owned(), real("mosquitto_sub")),
             ("MQTT_PORT".to_owned(), port("1883").to_string()),
         ];
+        if let Some(cloud) = &self.cloud {
+            pairs.push(("SSL_CERT_FILE".to_owned(), bin(cloud.broker.ca())));
+        }
         // Until a page makes the directory, the program uses its defaults.
         let settings = self.place("/etc/sluice");
         if settings.exists() {
@@ -280,11 +304,19 @@ impl Machine {
         for (name, port) in &self.ports {
             local = replaced(&local, name, &port.to_string());
         }
+        if let Some(cloud) = &self.cloud {
+            local = replaced(&local, cloud.host, "127.0.0.1");
+        }
         local
     }
 
     fn place(&self, dir: &str) -> PathBuf {
         self.dir.path().join(dir.trim_start_matches('/'))
+    }
+
+    /// A file below one of the machine's directories.
+    fn path(&self, file: &str) -> PathBuf {
+        PathBuf::from(self.local(file))
     }
 
     fn home(&self) -> PathBuf {

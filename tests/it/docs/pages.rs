@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 20] = [
+const PAGES: [(&str, usize); 23] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -27,6 +27,9 @@ const PAGES: [(&str, usize); 20] = [
     ("how-to/go-auth.md", 0),
     ("how-to/grafana.md", 0),
     ("how-to/guests.md", 0),
+    ("how-to/link-aws-iot.md", 3),
+    ("how-to/link-event-grid.md", 0),
+    ("how-to/link-mqtt.md", 0),
     ("how-to/own-broker.md", 0),
     ("how-to/replay.md", 0),
     ("how-to/shadow.md", 0),
@@ -132,6 +135,27 @@ fn the_page_grafana_runs() {
 #[test]
 fn the_page_guests_runs() {
     run("how-to/guests.md");
+}
+
+#[test]
+fn the_page_on_event_grid_runs() {
+    let mut machine = Machine::new();
+    machine.stand_in(
+        "plant.westeurope-1.ts.eventgrid.azure.net",
+        "/etc/sluice/azure.crt",
+        "https://gate.example.org",
+    );
+    run_on(&mut machine, "how-to/link-event-grid.md");
+}
+
+#[test]
+fn the_page_on_aws_iot_runs() {
+    run("how-to/link-aws-iot.md");
+}
+
+#[test]
+fn the_page_on_another_mqtt_broker_runs() {
+    run("how-to/link-mqtt.md");
 }
 
 #[test]

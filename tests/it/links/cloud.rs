@@ -69,10 +69,15 @@ impl CloudBroker {
     /// One that logs clients in as Event Grid does, with tokens of these keys. The client
     /// [`READER`] reads everything.
     pub fn custom_jwt(keys: &TokenKeys, more: &[&str]) -> Self {
+        Self::trusting(&keys.public(), ISSUER, more)
+    }
+
+    /// The same with any file of public keys or certificates, and any issuer.
+    pub fn trusting(keys: &Path, issuer: &str, more: &[&str]) -> Self {
         let mut options = MosquittoOptions::default().user(READER, READER);
         options.extra.push(format!("plugin {}", plugin().display()));
-        options.extra.push(format!("plugin_opt_jwt_key {}", keys.public().display()));
-        options.extra.push(format!("plugin_opt_jwt_iss {ISSUER}"));
+        options.extra.push(format!("plugin_opt_jwt_key {}", keys.display()));
+        options.extra.push(format!("plugin_opt_jwt_iss {issuer}"));
         options.extra.push(format!("plugin_opt_jwt_aud {AUDIENCE}"));
         options.extra.push(format!("plugin_opt_reader {READER}"));
         options.extra.extend(more.iter().map(|line| (*line).to_owned()));

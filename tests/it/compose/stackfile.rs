@@ -116,7 +116,10 @@ fn the_line_of_the_example_turns_links_on() {
     let line = example.lines().find_map(|line| line.strip_prefix("#LINKS_PATH=")).unwrap();
     let sluice = service(&parsed(&format!("LINKS_PATH={line}\n")), "sluice");
     assert!(sluice.contains(&format!("LINKS_PATH: {line}\n")), "{sluice}");
-    assert!(sluice.contains("/compose/links") && line.starts_with("/etc/sluice/links/"), "{sluice}");
+    assert!(
+        sluice.contains("/compose/links") && line.starts_with("/etc/sluice/links/"),
+        "{sluice}"
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use sluice::command::failure::Exit;
 use sluice::config::setting::Setting;
 use sluice::config::table;
 use sluice::domain::refusal::Reason;
+use sluice::link::file::keys;
 use sluice::telemetry::metrics::Metrics;
 
 /// The first line of a generated block; everything up to [`END`] is written by the test.
@@ -29,6 +30,11 @@ fn the_page_of_settings_is_current() {
 #[test]
 fn the_page_of_metrics_is_current() {
     is_current("metrics", &metrics());
+}
+
+#[test]
+fn the_page_of_the_links_file_is_current() {
+    is_current("links-file", &links_file());
 }
 
 #[test]
@@ -135,6 +141,30 @@ fn begin_link(metrics: &Metrics) {
     links.credentials_expire.with_label_values(&["azure"]);
     links.send_seconds.with_label_values(&["azure"]);
     metrics.link_ingest.start(&"azure".parse().unwrap());
+}
+
+fn links_file() -> String {
+    let tables = [
+        ("The file", keys::TOP_KEYS),
+        ("`[link.<name>]`", keys::LINK),
+        ("A rule of `publish`", keys::PUBLISH),
+        ("A rule of `ingest`", keys::INGEST),
+    ];
+    let mut block = String::new();
+    for (title, rows) in tables {
+        let _ = writeln!(block, "## {title}\n\n| key | default | what it does |\n|---|---|---|");
+        for key in rows {
+            let logins: Vec<_> = key.of_auth.iter().map(|auth| format!("`{auth}`")).collect();
+            let only = if logins.is_empty() {
+                String::new()
+            } else {
+                format!("With `auth` {}. ", logins.join(", "))
+            };
+            let _ = writeln!(block, "| `{}` | {} | {only}{} |", key.name, key.default, key.doc);
+        }
+        block.push('\n');
+    }
+    block.trim_end().to_owned() + "\n"
 }
 
 fn exit_codes() -> String {

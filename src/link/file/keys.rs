@@ -120,7 +120,7 @@ pub const LINK: &[LinkKey] = &[
         "lifetime",
         &["jwt"],
         "`1h`",
-        "How long a token is valid, from `60s` to `1d`. Sluice renews it after three quarters of that time.",
+        "How long a token is valid, from `10s` to `1d`. Sluice renews it after three quarters of that time.",
     ),
     login(
         "place",

@@ -42,7 +42,7 @@ const PLACES: [(&str, JwtPlace); 3] = [
 /// The claims that have keys of their own, and these keys.
 const CLAIM_KEYS: [(&str, &str); 3] = [("iss", "issuer"), ("sub", "subject"), ("aud", "audience")];
 
-const SHORTEST_LIFETIME: Duration = Duration::from_mins(1);
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(10);
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 const LIFETIME: Duration = Duration::from_hours(1);
 

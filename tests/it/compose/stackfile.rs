@@ -111,7 +111,7 @@ fn the_lines_of_the_example_turn_est_on() {
 }
 
 #[test]
-fn the_line_of_the_example_turns_links_on() {
+fn the_line_of_the_example_turns_links_on_and_the_example_of_a_file_has_no_fault() {
     let example = fs::read_to_string(repository("compose/.env.example")).unwrap();
     let line = example.lines().find_map(|line| line.strip_prefix("#LINKS_PATH=")).unwrap();
     let sluice = service(&parsed(&format!("LINKS_PATH={line}\n")), "sluice");
@@ -120,6 +120,9 @@ fn the_line_of_the_example_turns_links_on() {
         sluice.contains("/compose/links") && line.starts_with("/etc/sluice/links/"),
         "{sluice}"
     );
+    let links = sluice::link::file::load(&repository("compose/links/links.example.toml")).unwrap();
+    let names: BTreeSet<&str> = links.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, BTreeSet::from(["aws", "azure", "head-office"]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
 //! operate it; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
-//! is what goes to devices; [`quarantine`],
+//! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
 //! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
@@ -15,6 +15,7 @@ pub(crate) mod explain;
 mod explain_cached;
 mod explain_link;
 pub(crate) mod health;
+pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod quarantine;
 pub(crate) mod registry;
@@ -167,6 +168,9 @@ enum Command {
         after_help = "Example:\n  sluice quarantine list --tenant acme --since 2h"
     )]
     Quarantine(quarantine::QuarantineCommand),
+    /// Show, check and try the links to other brokers and clouds
+    #[command(subcommand, after_help = "Example:\n  sluice link check azure")]
+    Link(link::LinkCommand),
     /// Run a simulated fleet against a daemon of its own, and show each result; `scripts/demo`
     /// starts the servers that it needs
     #[command(
@@ -252,7 +256,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Shadow(command) => downlink::shadow::run(command, &config, output).await,
             Command::Enrol(command) => registry::enrol::run(command, &config, output).await,
             Command::Cert(command) => certificates::run(command, &config, output).await,
-            Command::Quarantine(command) => quarantine::run(command, &config, output).await,
+            Command::Quarantine(command) => {
+                Box::pin(quarantine::run(command, &config, output)).await
+            }
+            Command::Link(command) => Box::pin(link::run(command, &config, output)).await,
             Command::Access(command) => access::run(command, &config, output),
             Command::Ca(command) => certificates::ca::run(command, &config, output),
             Command::Crl(command) => certificates::crl::run(command, &config, output).await,

@@ -61,6 +61,8 @@ pub struct Renewal {
     made: Instant,
     /// When a newer one was sent; `None` after the broker's answer.
     sent: Option<Instant>,
+    /// Whether the next action is due at once.
+    is_early: bool,
 }
 
 /// Next action of a renewal.
@@ -139,11 +141,25 @@ impl BrokerCredentials {
 
 impl Renewal {
     fn of(jwt: &BrokerJwt) -> Self {
-        Self { lifetime: jwt.lifetime, place: jwt.place, made: Instant::now(), sent: None }
+        Self {
+            lifetime: jwt.lifetime,
+            place: jwt.place,
+            made: Instant::now(),
+            sent: None,
+            is_early: false,
+        }
+    }
+
+    /// Renews a token that the connection can replace with the next turn, before its time.
+    pub fn bring_forward(&mut self) {
+        self.is_early = self.place == JwtPlace::Enhanced && self.sent.is_none();
     }
 
     /// When the next action is due.
     pub fn next(&self) -> Instant {
+        if self.is_early {
+            return self.made;
+        }
         let share = if self.sent.is_some() { 8 } else { 6 };
         self.made + self.lifetime * share / 8
     }
@@ -161,6 +177,7 @@ impl Renewal {
         }
         if self.place == JwtPlace::Enhanced && self.sent.is_none() {
             self.sent = Some(now);
+            self.is_early = false;
             return Due::Reauthenticate;
         }
         Due::Reconnect
@@ -263,7 +280,10 @@ mod tests {
 
     fn renewal(place: JwtPlace) -> (Renewal, Instant) {
         let made = Instant::now();
-        (Renewal { lifetime: Duration::from_secs(80), place, made, sent: None }, made)
+        (
+            Renewal { lifetime: Duration::from_secs(80), place, made, sent: None, is_early: false },
+            made,
+        )
     }
 
     #[test]
@@ -272,6 +292,15 @@ mod tests {
         assert_eq!(renewal.next(), made + Duration::from_mins(1));
         assert_eq!(renewal.due(made + Duration::from_secs(59)), Due::Nothing);
         assert_eq!(renewal.due(made + Duration::from_mins(1)), Due::Reconnect);
+    }
+
+    #[test]
+    fn a_renewal_can_be_brought_forward_once() {
+        let (mut renewal, made) = renewal(JwtPlace::Enhanced);
+        renewal.bring_forward();
+        assert_eq!((renewal.next(), renewal.due(made)), (made, Due::Reauthenticate));
+        assert_eq!(renewal.due(made), Due::Nothing);
+        assert_eq!(renewal.next(), made + Duration::from_secs(80), "it waits for the answer");
     }
 
     #[test]

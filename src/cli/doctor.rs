@@ -2,12 +2,13 @@
 //! with advice.
 //!
 //! It changes nothing, and a check that fails stops no other. The checks live beside what they
-//! check ([`access_rules`], [`est_listener`] and [`isolation`] are adapters); this file runs them and prints the
+//! check ([`access_rules`], [`est_listener`], [`isolation`] and [`links`] are adapters); this file runs them and prints the
 //! report.
 
 pub(crate) mod access_rules;
 pub(crate) mod est_listener;
 pub(crate) mod isolation;
+pub(crate) mod links;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -54,7 +55,7 @@ const BROKER_CHECKS: [&str; 5] = [
 ];
 
 /// The checks that need a connection to Postgres.
-const POSTGRES_CHECKS: [&str; 9] = [
+const POSTGRES_CHECKS: [&str; 10] = [
     "Postgres safety",
     "Postgres connections",
     "Postgres privileges",
@@ -64,6 +65,7 @@ const POSTGRES_CHECKS: [&str; 9] = [
     "partitions",
     "retention",
     "readers",
+    "links",
 ];
 
 /// The findings of all checks.
@@ -137,7 +139,7 @@ async fn check_postgres(report: &mut DoctorReport, config: &Config, database: &D
     if !report.check("Postgres", inspect_server::connection(database)).await {
         return report.skip(&POSTGRES_CHECKS, "Postgres");
     }
-    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers] =
+    let [safety, room, privileges, notices, skew, schema, partitions, retention, readers, others] =
         POSTGRES_CHECKS;
     report.check(safety, inspect_server::safety(database)).await;
     report.check(room, inspect_server::room(database, config.database.pool_max)).await;
@@ -156,6 +158,7 @@ async fn check_postgres(report: &mut DoctorReport, config: &Config, database: &D
         .await;
     report.check(retention, check_retention(config, database)).await;
     report.check(readers, inspect_schema::readers(database)).await;
+    report.check(others, links::check(database)).await;
 }
 
 async fn check_retention(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {

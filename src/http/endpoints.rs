@@ -2,7 +2,7 @@
 //! of them.
 //!
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
-//! [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`], [`ca`], [`commands`],
+//! [`links`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`], [`ca`], [`commands`],
 //! [`command_batches`], [`shadows`]. An endpoint contains no SQL.
 
 pub(crate) mod ca;
@@ -12,6 +12,7 @@ pub(crate) mod commands;
 pub(crate) mod devices;
 pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
+pub(crate) mod links;
 pub(crate) mod quarantine;
 pub(crate) mod revocations;
 pub(crate) mod shadows;

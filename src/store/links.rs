@@ -21,3 +21,4 @@ mod rebuilt_payload;
 pub mod refill_range;
 mod refilled_rows;
 pub mod refused;
+pub mod refused_detail;

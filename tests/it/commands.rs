@@ -6,6 +6,7 @@ pub mod cli;
 pub mod demo;
 pub mod doctor;
 pub mod downlink;
+pub mod links;
 pub mod quarantine;
 pub mod registry;
 pub mod simulate;

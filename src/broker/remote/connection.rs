@@ -163,6 +163,14 @@ impl RemoteConnection {
         Ok(packet_id)
     }
 
+    /// Renews the login with the next turn, before it is due; void for a login that the connection
+    /// cannot renew.
+    pub fn renew_now(&mut self) {
+        if let Some(renewal) = &mut self.renewal {
+            renewal.bring_forward();
+        }
+    }
+
     /// Buffers PUBACK or PUBREC. A token of another connection is void; then it returns false.
     pub fn acknowledge(&mut self, token: &AckToken) -> bool {
         let is_mine = token.connection == self.id;

@@ -64,6 +64,8 @@ pub(super) enum RouteScope {
     Certificate,
     /// By the event in the path.
     Event,
+    /// By the refused message of a link in the path.
+    DeadLetter,
     /// In the parameter `tenant`; a bound caller gets it set.
     Query,
     /// In the field `tenant` of the body.

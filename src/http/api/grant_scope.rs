@@ -15,7 +15,9 @@ use super::params::TextParam;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::domain::ids::TenantId;
+use crate::domain::link::LinkName;
 use crate::store::certificates::{self, CertificateDetail, CertificateError, Handle};
+use crate::store::links::refused_detail;
 
 /// A request whose body has arrived.
 pub(super) struct ScopedRequest<'a> {
@@ -49,6 +51,7 @@ pub(super) async fn confine(
         RouteScope::Everything | RouteScope::Tenant => Err(foreign(tenant)),
         RouteScope::Certificate => request.check_certificate(tenant).await,
         RouteScope::Event => request.check_event(tenant).await,
+        RouteScope::DeadLetter => request.check_dead_letter(tenant).await,
         RouteScope::Query => request.confine_query(tenant).await,
         RouteScope::Body => {
             // A body that cannot be read names no tenant.
@@ -99,6 +102,17 @@ impl ScopedRequest<'_> {
         let found = self.api.run_with_permit(quarantine.find(id)).await?;
         let of = found.and_then(|record| record.summary.tenant_id);
         if of.as_deref() == Some(tenant.as_str()) { Ok(()) } else { Err(Problem::no_event(id)) }
+    }
+
+    async fn check_dead_letter(&self, tenant: &TenantId) -> Result<(), Problem> {
+        let link = self.path_value("name").and_then(|text| LinkName::read(text).ok());
+        let id = self.path_value("id").and_then(|text| i64::read(text).ok());
+        // A text that is no name or no identifier is refused later.
+        let (Some(link), Some(id)) = (link, id) else { return Ok(()) };
+        let find = refused_detail::find(self.api.database.pool(), &link, id);
+        let found = self.api.run_with_permit(find).await?;
+        let is_own = found.is_some_and(|row| row.summary.tenant_id == tenant.as_str());
+        if is_own { Ok(()) } else { Err(Problem::no_dead_letter(&link, id)) }
     }
 
     /// Sets the parameter `tenant`, and checks the one that is there.

@@ -15,12 +15,15 @@ use crate::domain::command::{CommandStatus, CommandType};
 use crate::domain::device::DeviceStatus;
 use crate::domain::enrolment::{CodeExpiry, NamePattern};
 use crate::domain::ids::{DeviceId, TenantId};
+use crate::domain::link::LinkName;
+use crate::domain::outbox::DeadLetterCause;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::domain::time_range::{InvalidTimeBound, TimeBound};
 use crate::pki::crl::RevocationReason;
 use crate::store::certificates::{CertificateStatus, Handle};
 use crate::store::downlink::commands::CommandCursor;
+use crate::store::links::refused::RefusedPlace;
 use crate::store::reads::quarantine::QuarantineCursor;
 use crate::store::registry::tenants::TenantStatus;
 
@@ -185,6 +188,47 @@ impl TextParam for CommandCursor {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "description": "The `next` of the previous page." })
+    }
+}
+
+impl TextParam for RefusedPlace {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "expected the `next` of an earlier page".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "description": "The `next` of the previous page." })
+    }
+}
+
+impl TextParam for LinkName {
+    fn read(text: &str) -> Result<Self, String> {
+        parsed(text)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9-]{1,32}$" })
+    }
+}
+
+impl TextParam for DeadLetterCause {
+    fn read(text: &str) -> Result<Self, String> {
+        one_of(Self::of_label(text), &Self::ALL.map(Self::label))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": Self::ALL.map(Self::label) })
+    }
+}
+
+/// The identifier of a refused message.
+impl TextParam for i64 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "expected a whole number".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "integer", "format": "int64" })
     }
 }
 

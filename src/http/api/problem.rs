@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::domain::link::LinkName;
 use crate::domain::ports::Outage;
 use crate::http::views::revocation::RevocationView;
 
@@ -228,6 +229,13 @@ impl Problem {
         Self::not_found(format!(
             "there is no event {id} in quarantine; it may have been discarded, or be older than \
              QUARANTINE_RETENTION_DAYS"
+        ))
+    }
+
+    /// No refused message has this identifier.
+    pub(crate) fn no_dead_letter(link: &LinkName, id: i64) -> Self {
+        Self::not_found(format!(
+            "there is no refused message {id} of link {link}; it may have been retried or discarded"
         ))
     }
 

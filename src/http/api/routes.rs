@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::access::RouteScope::{
-    Body as InBody, Event as OfEvent, Everything, Query as InQuery, Topic as InTopic,
+    Body as InBody, DeadLetter as OfDeadLetter, Event as OfEvent, Everything, Query as InQuery,
+    Topic as InTopic,
 };
 use super::access::{always, unless_without_token, with_new_key};
 use super::extract::{Call, NoBody, NoParams};
@@ -16,13 +17,17 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, command_batches, commands, devices, enrolment_codes, explain, quarantine,
-    revocations, shadows, telemetry, tenants,
+    ca, certificates, command_batches, commands, devices, enrolment_codes, explain, links,
+    quarantine, revocations, shadows, telemetry, tenants,
 };
 
 /// All routes.
-#[rustfmt::skip]
 pub(super) fn table() -> Vec<Route> {
+    of_the_registry().into_iter().chain(of_links()).collect()
+}
+
+#[rustfmt::skip]
+fn of_the_registry() -> Vec<Route> {
     vec![
         get("/api/v1/openapi.json", "Show this document", show_document).public(),
 
@@ -86,6 +91,19 @@ pub(super) fn table() -> Vec<Route> {
         get("/api/v1/ca-bundle", "Download the certificates of the authority that signs devices, in PEM", ca::bundle).public(),
         get("/crl.pem", "Download the certificate revocation list in PEM", ca::crl_pem).open(),
         get("/crl.der", "Download the certificate revocation list in DER", ca::crl_der).open(),
+    ]
+}
+
+#[rustfmt::skip]
+fn of_links() -> Vec<Route> {
+    vec![
+        get("/api/v1/links", "List the links to other brokers with their state and what waits for them", links::list).for_role(Viewer, Everything),
+        get("/api/v1/links/{name}", "Show a link with its lanes", links::show).for_role(Viewer, Everything),
+        get("/api/v1/links/{name}/refused", "List the messages that a link did not accept, the newest first", links::refused).for_role(Viewer, InQuery),
+        post("/api/v1/links/{name}/refused/retry", "Queue refused messages again, at most 10000", links::retry).for_role(Operator, InBody),
+        get("/api/v1/links/{name}/refused/{id}", "Show a refused message with its payload", links::show_refused).for_role(Viewer, OfDeadLetter),
+        delete("/api/v1/links/{name}/refused/{id}", "Delete a refused message permanently", links::discard_refused_one).for_role(Operator, OfDeadLetter),
+        post("/api/v1/links/{name}/refill", "Queue the stored messages of a period again", links::refill).for_role(Operator, Everything),
     ]
 }
 

@@ -149,7 +149,7 @@ impl DeadLetter {
 // === impl RefusedFilter ===
 
 impl RefusedFilter {
-    fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
+    pub(super) fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
         query.push("true");
         if let Some(link) = &self.link {
             query.push(" AND link = ").push_bind(link.as_str().to_owned());

@@ -59,7 +59,9 @@ impl Daemon {
         tasks: &mut Tasks,
         links: watch::Receiver<Arc<LinkSet>>,
     ) -> LinkEnds {
-        let (plan_in, plan) = watch::channel(Arc::default());
+        // Ingest begins before the links do: what it accepts by then must be queued, too.
+        let first = Arc::new(links.borrow().plan());
+        let (plan_in, plan) = watch::channel(first);
         let (deliveries_in, deliveries) = mpsc::channel(LINK_QUEUE);
         let wires = LinkWires::default();
         let receiver = ReceiverContext {

@@ -11,5 +11,8 @@ pub mod cloud;
 mod events;
 mod limits;
 pub mod linked;
+mod reader;
 pub mod rig;
 mod rig_checks;
+mod sender;
+mod sender_faults;

@@ -17,8 +17,8 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::link::aws::credentials::{CredentialError, CredentialSource};
 use crate::link::aws::identity::IdentityKeeper;
 use crate::link::aws::presign;
+use crate::link::aws::protocol_names::protocol_names;
 use crate::link::aws::sigv4::host_header;
-use crate::link::kind::LinkKind;
 use crate::link::limits::LinkLimits;
 use crate::link::settings::{LinkAuth, LinkSettings};
 
@@ -36,9 +36,6 @@ const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 /// Upper bound for getting credentials.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The name of MQTT with a client certificate on AWS' port 443.
-const AWS_MQTT: &[u8] = b"x-amzn-mqtt-ca";
 
 /// The port of HTTPS.
 const HTTPS: u16 = 443;
@@ -118,7 +115,7 @@ impl LoginSource {
         }
         let websocket = self.websocket(settings).await?;
         let names = SettingNames::Link(settings.name.clone());
-        let alpn = alpn(settings);
+        let alpn = protocol_names(settings);
         Ok(RemoteTarget { broker, names, alpn, websocket, clean_start: !is_persistent })
     }
 
@@ -193,14 +190,6 @@ fn plain(settings: &LinkSettings, lane: u16) -> BrokerConfig {
         receive_maximum: RECEIVE_MAXIMUM.min(limits.unacked),
         max_packet_bytes: MAX_PACKET_BYTES,
     }
-}
-
-/// What is offered by ALPN: AWS wants a name with a client certificate on port 443.
-fn alpn(settings: &LinkSettings) -> Vec<Vec<u8>> {
-    let is_aws_mqtt = settings.kind == LinkKind::AwsIot
-        && settings.port == HTTPS
-        && !settings.transport.is_websocket();
-    if is_aws_mqtt { vec![AWS_MQTT.to_vec()] } else { Vec::new() }
 }
 
 async fn password(path: &Path) -> Result<Secret, LoginError> {

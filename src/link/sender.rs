@@ -9,13 +9,14 @@
 //! the outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`], [`pace`], [`admission`],
 //! [`refused_topics`] and [`endings`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
-//! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it, and
-//! [`wiring`] connects senders with the writer.
+//! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it,
+//! [`fresh_credentials`] renews those of AWS, and [`wiring`] connects senders with the writer.
 
 mod admission;
 mod answers;
 pub mod board;
 mod endings;
+mod fresh_credentials;
 mod lane;
 mod lane_counts;
 mod lane_queue;
@@ -179,11 +180,11 @@ impl LinkSender {
     }
 
     fn start_lanes(&self, tasks: &mut Tasks, stop: &CancellationToken) -> mpsc::Receiver<LaneTurn> {
-        let SenderContext { metrics, node, wires, clock, receiver, .. } = &self.context;
+        let SenderContext { metrics, node, wires, clock, receiver, database, .. } = &self.context;
         let lanes = self.settings.lanes.max(1);
         // Each lane has one turn under way, and one more at its end.
         let (turns_in, turns) = mpsc::channel(usize::from(lanes) * 2);
-        let identities = IdentityKeeper::in_memory();
+        let identities = IdentityKeeper::of_daemon(database.clone(), self.settings.name.clone());
         let context = Arc::new(LaneContext {
             settings: self.settings.clone(),
             login: LoginSource::new(&self.settings, identities, *clock),
@@ -194,6 +195,7 @@ impl LinkSender {
             link_number: self.number,
             connections: AtomicU32::new(wires.first_connection(self.number)),
         });
+        tasks.spawn("link credentials", fresh_credentials::run(Arc::clone(&context), stop.clone()));
         let bells = wires.bells(&self.settings.name, lanes);
         for (number, bell) in (0..lanes).zip(bells) {
             let receiving = (number == 0 && !self.settings.ingest.is_empty()).then(|| {

@@ -106,7 +106,7 @@ impl CognitoGuest {
     /// The kept identity, or a new one.
     pub async fn identity(&self) -> Result<String, CognitoError> {
         let kept = self.identities.get(&self.identity_pool_id).await;
-        match kept.map_err(CognitoError::Identity)? {
+        match kept.map_err(|outage| CognitoError::Identity(outage.0))? {
             Some(identity) => Ok(identity),
             None => self.new_identity().await,
         }

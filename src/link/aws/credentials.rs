@@ -6,8 +6,13 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::{Clock, Timestamp};
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::link::aws::cognito::{CognitoGuest, CognitoPool};
 use crate::link::aws::cognito_error::CognitoError;
 use crate::link::aws::environment::{self, Lookup, NotInEnvironment};
@@ -20,14 +25,32 @@ use crate::link::settings::{AwsProfile, LinkAuth};
 /// After a refused signature, credentials older than this are not used again.
 const REFUSED_SECONDS: f64 = 60.0;
 
+/// How often the end of the credentials is compared with the clock: it may be set meanwhile.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The pause after a failed renewal.
+const RETRY: Duration = Duration::from_secs(15);
+
+const HEALTH_TEXTS: HealthTexts = HealthTexts {
+    failed: "renewing the credentials of a guest failed",
+    action: "retrying; the former ones are used to their end",
+    recovered: "the credentials of a guest are renewed again",
+};
+
 /// Gets the credentials of one link; all its lanes share it.
 pub struct CredentialSource {
     origin: Origin,
     clock: Clock,
     /// Held while credentials are requested, so that lanes request them once.
-    cached: tokio::sync::Mutex<Option<AwsCredentials>>,
+    cached: tokio::sync::Mutex<CachedCredentials>,
     /// The end of the last ones, for observers.
     expires: Mutex<Option<Timestamp>>,
+}
+
+struct CachedCredentials {
+    /// The last ones, unless they were refused.
+    last: Option<AwsCredentials>,
+    health: HealthReporter,
 }
 
 enum Origin {
@@ -80,34 +103,71 @@ impl CredentialSource {
     }
 
     fn new(origin: Origin, clock: Clock) -> Self {
-        Self { origin, clock, cached: tokio::sync::Mutex::default(), expires: Mutex::default() }
+        let health = HealthReporter::log_only("credentials", HEALTH_TEXTS);
+        let cached = tokio::sync::Mutex::new(CachedCredentials { last: None, health });
+        Self { origin, clock, cached, expires: Mutex::default() }
     }
 
     /// Credentials to sign with. Those of a guest are kept until little is left of them; if the
-    /// pool cannot be reached then, they are used to their end.
+    /// pool gives no others then, they are used to their end.
     pub async fn current(&self) -> Result<AwsCredentials, CredentialError> {
         let mut cached = self.cached.lock().await;
         let now = (self.clock)();
-        if let Some(kept) = cached.as_ref().filter(|kept| self.may_keep(kept, now)) {
+        if let Some(kept) = cached.last.as_ref().filter(|kept| self.may_keep(kept, now)) {
             return Ok(kept.clone());
         }
-        match self.request(now).await {
+        self.renew(&mut cached, now).await
+    }
+
+    /// Renews the credentials of a guest before little is left of them, so that a connection that is
+    /// cut does not depend on the pool at once. `renewed` gets their end. Runs until `stop`, or ends
+    /// at once where nothing is renewed; it requests none before [`Self::current`] has.
+    pub async fn keep_fresh(&self, stop: &CancellationToken, renewed: impl Fn(Option<Timestamp>)) {
+        let mut pause = LOOK;
+        while self.guest().is_some() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                is_due = self.renew_if_due(pause) => pause = if is_due { RETRY } else { LOOK },
+            }
+            renewed(self.expires());
+        }
+    }
+
+    /// Waits, then renews the credentials if little is left of them. Returns whether that is still
+    /// so.
+    async fn renew_if_due(&self, pause: Duration) -> bool {
+        sleep(pause).await;
+        let mut cached = self.cached.lock().await;
+        let is_due = |kept: &Option<AwsCredentials>| {
+            let now = (self.clock)();
+            kept.as_ref().is_some_and(|kept| kept.is_renewal_due(now))
+        };
+        if is_due(&cached.last) {
+            // A failure is in the log, and stays due.
+            let _ = self.renew(&mut cached, (self.clock)()).await;
+        }
+        is_due(&cached.last)
+    }
+
+    async fn renew(
+        &self,
+        cached: &mut CachedCredentials,
+        now: Timestamp,
+    ) -> Result<AwsCredentials, CredentialError> {
+        let error = match self.request(now).await {
             Ok(found) => {
                 *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = found.expires;
-                Ok(cached.insert(found).clone())
+                cached.health.worked(Instant::now().into_std());
+                return Ok(cached.last.insert(found).clone());
             }
-            Err(error) => match cached.as_ref().filter(|kept| self.may_outlast(kept)) {
-                Some(kept) => {
-                    let left = kept.seconds_left((self.clock)());
-                    tracing::warn!(
-                        "renewing the credentials of a guest failed: {error}; Sluice uses the former ones, \
-                         which end in {left:.0} s"
-                    );
-                    Ok(kept.clone())
-                }
-                None => Err(error),
-            },
-        }
+            Err(error) => error,
+        };
+        let Some(kept) = cached.last.as_ref().filter(|_| self.guest().is_some()) else {
+            return Err(error);
+        };
+        let cause = format!("{error}: {}", error.advice());
+        cached.health.failed(&cause, Instant::now().into_std());
+        if kept.is_usable((self.clock)()) { Ok(kept.clone()) } else { Err(error) }
     }
 
     /// The other broker refused a signature: if the credentials are older than a minute, the next
@@ -115,7 +175,7 @@ impl CredentialSource {
     pub async fn refused(&self) -> bool {
         let mut cached = self.cached.lock().await;
         let now = (self.clock)();
-        cached.take_if(|kept| now.seconds_since(kept.obtained) > REFUSED_SECONDS).is_some()
+        cached.last.take_if(|kept| now.seconds_since(kept.obtained) > REFUSED_SECONDS).is_some()
     }
 
     /// The end of the credentials, if it is known.
@@ -139,10 +199,6 @@ impl CredentialSource {
     /// Files and variables are read again each time: a withdrawn key is not used again.
     fn may_keep(&self, kept: &AwsCredentials, now: Timestamp) -> bool {
         self.guest().is_some() && !kept.is_renewal_due(now)
-    }
-
-    fn may_outlast(&self, kept: &AwsCredentials) -> bool {
-        self.guest().is_some() && kept.is_usable((self.clock)())
     }
 
     async fn request(&self, now: Timestamp) -> Result<AwsCredentials, CredentialError> {

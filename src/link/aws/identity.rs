@@ -13,7 +13,10 @@ use tokio::sync::Mutex;
 
 use crate::disk;
 use crate::domain::link::LinkName;
+use crate::domain::ports::Outage;
 use crate::pki::files;
+use crate::store::connection::database::Database;
+use crate::store::links::known;
 
 /// Longest file of an identity.
 const MAX_FILE_BYTES: u64 = 4096;
@@ -38,10 +41,19 @@ pub struct IdentityKeeper {
     cached: Mutex<Option<GuestIdentity>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum IdentityPlace {
     Memory,
     File(PathBuf),
+    Database(Box<Database>, LinkName),
+}
+
+// === impl GuestIdentity ===
+
+impl GuestIdentity {
+    fn new(pool: &str, identity: String) -> Self {
+        Self { identity_pool_id: pool.to_owned(), identity_id: identity }
+    }
 }
 
 // === impl IdentityKeeper ===
@@ -64,17 +76,26 @@ impl IdentityKeeper {
         }))
     }
 
+    /// Keeps it in the database, for all replicas.
+    pub fn of_daemon(database: Database, link: LinkName) -> Self {
+        Self::at(IdentityPlace::Database(Box::new(database), link))
+    }
+
     fn at(place: IdentityPlace) -> Self {
         Self { place, cached: Mutex::default() }
     }
 
     /// The identity that this pool gave.
-    pub async fn get(&self, pool: &str) -> Result<Option<String>, String> {
+    pub async fn get(&self, pool: &str) -> Result<Option<String>, Outage> {
         let mut cached = self.cached.lock().await;
         if cached.is_none() {
             *cached = match &self.place {
                 IdentityPlace::Memory => None,
                 IdentityPlace::File(path) => read_file(path).await,
+                IdentityPlace::Database(database, link) => {
+                    let kept = known::identity(database.pool(), link, pool).await?;
+                    kept.map(|identity| GuestIdentity::new(pool, identity))
+                }
             };
         }
         let of_pool = cached.as_ref().filter(|kept| kept.identity_pool_id == pool);
@@ -87,6 +108,12 @@ impl IdentityKeeper {
         let kept = match &self.place {
             IdentityPlace::Memory => Ok(()),
             IdentityPlace::File(path) => write_file(path, &identity).await,
+            IdentityPlace::Database(database, link) => {
+                let GuestIdentity { identity_pool_id, identity_id } = &identity;
+                let pool = database.pool();
+                let kept = known::keep_identity(pool, link, identity_pool_id, identity_id).await;
+                kept.map_err(|outage| outage.to_string())
+            }
         };
         if let Err(why) = kept {
             tracing::warn!(
@@ -128,7 +155,7 @@ mod tests {
     use super::*;
 
     fn identity(pool: &str, id: &str) -> GuestIdentity {
-        GuestIdentity { identity_pool_id: pool.into(), identity_id: id.into() }
+        GuestIdentity::new(pool, id.to_owned())
     }
 
     #[tokio::test]

@@ -5,6 +5,12 @@
     reason = "a fixture offers what its server can do, also what no test needs at the moment"
 )]
 
+mod aws;
+mod aws_certificate;
+mod aws_checks;
+mod aws_commands;
+mod aws_link;
+mod aws_login;
 mod azure;
 mod bounds;
 pub mod cloud;

@@ -59,7 +59,9 @@ fn the_gate_for_certificates_insists_on_the_protocol_name() {
     let Some(mut gate) = AlpnGate::start(&aws) else { return };
     let mut seen_of = |names: &[&str], lines| {
         let mut openssl = Command::new("openssl");
-        openssl.args(["s_client", "-connect", "127.0.0.1:443", "-quiet"]).args(names);
+        openssl
+            .args(["s_client", "-connect", "127.0.0.1:443", "-quiet", "-no_ign_eof"])
+            .args(names);
         openssl.arg("-cert").arg(&certificate).arg("-key").arg(&key);
         openssl.stdin(Stdio::null()).output().unwrap();
         gate.peer.wait_json(lines).pop().unwrap()

@@ -17,11 +17,11 @@
 //! In reading order: [`session`] connects and reconnects, and runs the loop of each connection;
 //! [`transport`] turns bytes into packets and back; `login` makes the credentials of CONNECT;
 //! [`error`] names each failure, with advice. [`exchange`] is the second connection, for requests and
-//! for messages to devices. [`remote`] is
-//! a connection to another broker. Apart from the session, [`tools`] inspects the broker,
-//! publishes, and ends the sessions of revoked devices.
+//! for messages to devices. [`remote`] is one connection to another broker, for a link. Apart from the
+//! session, [`tools`] inspects the broker, publishes, and ends the sessions of revoked devices.
 
-pub(crate) mod error;
+mod advice;
+pub mod error;
 pub mod exchange;
 pub(crate) mod login;
 pub mod remote;

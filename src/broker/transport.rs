@@ -1,12 +1,15 @@
 //! Bytes and packets of one connection; no session, and no decision about a message.
 //!
 //! From the socket upwards: [`quiet_tcp`] is TCP whose wake-ups can pause, [`tls`] reads
-//! certificates and roots, [`upgrade`] asks for a websocket, [`web_socket`] makes bytes of its frames,
-//! [`dial`] opens these layers in turn, [`mqtt_stream`] reads and writes packets, [`packets`] splits bytes into
-//! packets, [`publish_properties`] reads those of a PUBLISH, [`publish_encoder`] writes a PUBLISH with
-//! properties, [`unanswered`] numbers what waits for PUBACK, [`keepalive`] times the pings, [`outgoing`] holds the other packets that Sluice sends.
+//! certificates and roots, [`web_socket`] makes bytes of frames, [`duplex`] is any of these,
+//! [`upgrade`] asks for a websocket, [`dial`] opens the layers in turn, [`mqtt_stream`] reads and
+//! writes packets. [`packets`] splits bytes into packets, [`publish_properties`] reads those of a
+//! PUBLISH, [`publish_encoder`] writes a PUBLISH with properties, [`outgoing`] holds the other
+//! packets that Sluice sends. [`unanswered`] numbers what waits for PUBACK, [`keepalive`] times the
+//! pings.
 
 pub(crate) mod dial;
+pub(crate) mod duplex;
 pub(crate) mod keepalive;
 pub(crate) mod mqtt_stream;
 pub(crate) mod outgoing;
@@ -21,3 +24,5 @@ pub(crate) mod unanswered;
 pub(crate) mod upgrade;
 pub(crate) mod web_socket;
 pub(crate) mod web_socket_fault;
+#[cfg(test)]
+mod web_socket_tests;

@@ -3,7 +3,11 @@
 
 use tokio::sync::oneshot;
 
+use crate::broker::transport::unanswered::Unanswered;
 use crate::domain::exchange::{ExchangeOutcome, PublishTopic};
+
+/// Most unanswered messages.
+pub const WINDOW_MAX: u16 = 100;
 
 /// A message that was sent.
 #[derive(Debug)]
@@ -14,14 +18,18 @@ pub struct SentMessage {
     pub outcome: Option<oneshot::Sender<ExchangeOutcome>>,
 }
 
+// === impl Unanswered ===
+
+impl Unanswered<SentMessage> {
+    /// Number of tries among them.
+    pub fn tries(&self) -> usize {
+        self.messages().filter(|message| message.outcome.is_none()).count()
+    }
+}
+
 // === impl SentMessage ===
 
 impl SentMessage {
-    /// Whether it only tries its topic.
-    pub fn is_try(&self) -> bool {
-        self.outcome.is_none()
-    }
-
     /// Reports the outcome to the handle that sent the message, if it still waits.
     pub fn finish(self, outcome: ExchangeOutcome) {
         if let Some(waiting) = self.outcome {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange_context::{ExchangeContext, ExchangeLasting, OpenExchange};
 use super::exchange_timers::{ExchangeTimers, Pending};
-use super::sent_message::SentMessage;
+use super::sent_message::{SentMessage, WINDOW_MAX};
 use super::subscriptions::{MARKER_SUBSCRIPTION, OpenSubscriptions, SubscriptionAnswer};
 use super::{ExchangeState, QueuedMessage};
 use crate::broker::error::BrokerError;
@@ -32,9 +32,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The connection that messages wait for which were sent without one.
 const FIRST_CONNECTION: ConnectionId = ConnectionId(1);
-
-/// Most unanswered messages.
-const WINDOW_MAX: u16 = 100;
 
 /// Codes of PUBACK from this one on mean a refusal.
 const REFUSED: u8 = 0x80;
@@ -166,11 +163,6 @@ impl<'a> Serving<'a> {
         self.tries.is_empty() && self.unanswered.has_room()
     }
 
-    /// Number of tries without an answer.
-    fn open_tries(&self) -> usize {
-        self.unanswered.messages().filter(|message| message.is_try()).count()
-    }
-
     /// Buffers a message, and those that wait behind it, as one write. Those of an earlier connection
     /// are not sent.
     fn send_queued(&mut self, queued: QueuedMessage) {
@@ -288,7 +280,7 @@ impl<'a> Serving<'a> {
             self.lasting.refusals.write_refused(&sent.topic, code, writes, Instant::now());
             sent.finish(ExchangeOutcome::Refused(code));
         }
-        if code >= REFUSED || self.open_tries() == 0 {
+        if code >= REFUSED || self.unanswered.tries() == 0 {
             self.report();
         }
     }
@@ -335,7 +327,7 @@ impl<'a> Serving<'a> {
 
     /// Reports what the broker refuses, once all tries are answered.
     fn report(&mut self) {
-        let is_trying = !self.tries.is_empty() || self.open_tries() > 0;
+        let is_trying = !self.tries.is_empty() || self.unanswered.tries() > 0;
         if is_trying || !self.subscriptions.is_complete() {
             return;
         }

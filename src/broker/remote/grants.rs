@@ -7,6 +7,7 @@ use crate::broker::transport::packets::{ConnAck, Malformed};
 
 /// What CONNACK grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a yes or no of CONNACK")]
 pub struct RemoteGrants {
     /// Whether the broker kept the session of this client id.
     pub session_present: bool,

@@ -6,15 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 
+use super::duplex::Stream;
 use super::quiet_tcp::QuietTcp;
 use super::tls::{self, BrokerTlsConnector};
 use super::upgrade;
-use super::web_socket::WebSocketBytes;
 use crate::broker::error::BrokerError;
 use crate::broker::remote::facts::RemoteFacts;
 use crate::broker::remote::target::{RemoteTarget, WebSocketRequest};
@@ -28,50 +26,17 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The least time for one of several addresses: a firewall may drop what goes to the first.
 const LEAST_FOR_ADDRESS: Duration = Duration::from_secs(2);
 
-/// Bytes both ways, in the end over TCP.
-pub type Stream = Box<dyn Duplex>;
-
-/// Bytes both ways over TCP.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
-    /// The connection beneath.
-    fn wire(&mut self) -> &mut QuietTcp;
-}
-
-impl Duplex for QuietTcp {
-    fn wire(&mut self) -> &mut QuietTcp {
-        self
-    }
-}
-
-impl Duplex for TlsStream<QuietTcp> {
-    fn wire(&mut self) -> &mut QuietTcp {
-        self.get_mut().0
-    }
-}
-
-impl Duplex for Stream {
-    fn wire(&mut self) -> &mut QuietTcp {
-        (**self).wire()
-    }
-}
-
-impl Duplex for WebSocketBytes<Stream> {
-    fn wire(&mut self) -> &mut QuietTcp {
-        self.beneath().wire()
-    }
-}
-
 /// Where to connect, and how.
-pub struct Route<'a> {
+pub struct BrokerRoute<'a> {
     config: &'a BrokerConfig,
     names: &'a SettingNames,
     alpn: &'a [Vec<u8>],
     websocket: Option<&'a WebSocketRequest>,
 }
 
-// === impl Route ===
+// === impl BrokerRoute ===
 
-impl<'a> Route<'a> {
+impl<'a> BrokerRoute<'a> {
     /// As `MQTT_HOST`, `MQTT_PORT` and the TLS settings say.
     pub fn to_daemons_broker(config: &'a BrokerConfig) -> Self {
         Self { config, names: &SettingNames::Daemon, alpn: &[], websocket: None }

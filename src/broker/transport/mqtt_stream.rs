@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::coop;
 use tokio::time::{Instant, timeout};
 
-use super::dial::{self, Route, Stream};
+use super::dial::{self, BrokerRoute};
+use super::duplex::{Duplex, Stream};
 use super::packets::{ConnAck, Incoming, Malformed, Splitter};
 use super::tls::BrokerTlsConnector;
 use crate::broker::error::BrokerError;
@@ -76,7 +77,8 @@ enum TurnEnd {
 impl MqttStream {
     /// Connects as `MQTT_HOST`, `MQTT_PORT` and the TLS settings say.
     pub async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
-        let stream = Route::to_daemons_broker(config).open(&mut RemoteFacts::default()).await?;
+        let stream =
+            BrokerRoute::to_daemons_broker(config).open(&mut RemoteFacts::default()).await?;
         Ok(Self::over(stream, config.max_packet_bytes))
     }
 
@@ -85,7 +87,7 @@ impl MqttStream {
         target: &RemoteTarget,
         facts: &mut RemoteFacts,
     ) -> Result<Self, BrokerError> {
-        let stream = Route::to(target).open(facts).await?;
+        let stream = BrokerRoute::to(target).open(facts).await?;
         Ok(Self::over(stream, target.broker.max_packet_bytes))
     }
 

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::handshake::client::{Response, generate_key};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
 
-use super::dial::Stream;
+use super::duplex::Stream;
 use super::web_socket::WebSocketBytes;
 use crate::broker::error::BrokerError;
 use crate::broker::remote::facts::{RemoteFacts, UpgradeFacts};
@@ -166,12 +166,17 @@ fn message(body: &[u8]) -> Option<String> {
     (!is_page).then(|| text.into_owned())
 }
 
-/// Whether a text repeats a secret of the request.
+/// Whether a text repeats a secret of the request, as it is written or decoded.
 fn repeats(text: &str, request: &WebSocketRequest) -> bool {
     let query = request.path_and_query.expose().split_once('?').map_or("", |(_, query)| query);
     let values = query.split('&').filter_map(|pair| pair.split_once('=').map(|(_, value)| value));
-    values
-        .flat_map(|value| value.split(['%', '+', '/', '=']))
+    // Between two escapes, a value is the same in both forms.
+    let parts = values.flat_map(|value| {
+        let (first, escaped) = value.split_once('%').unwrap_or((value, ""));
+        std::iter::once(first).chain(escaped.split('%').map(|part| part.get(2..).unwrap_or("")))
+    });
+    parts
+        .flat_map(|part| part.split(['+', '/', '=']))
         .any(|part| part.len() >= SECRET_LENGTH && text.contains(part))
 }
 
@@ -195,4 +200,55 @@ fn check(response: &Response, key: &str) -> Result<(), &'static str> {
         return Err("it does not name the subprotocol mqtt");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::secret::Secret;
+
+    fn request(path: &str) -> WebSocketRequest {
+        WebSocketRequest {
+            path_and_query: Secret::new(path.to_owned()),
+            host: "broker.example:8443".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_request_has_the_host_as_it_is_given_and_no_text_breaks_it() {
+        let head = request_head(&request("/mqtt?X-Amz-Date=1%2F2"), "key").unwrap();
+        assert!(
+            head.starts_with(
+                "GET /mqtt?X-Amz-Date=1%2F2 HTTP/1.1\r\nHost: broker.example:8443\r\n"
+            )
+        );
+        for path in ["/a b", "/a\r\nX: y", "mqtt", "/\u{e4}", ""] {
+            let refused = request_head(&request(path), "key").unwrap_err();
+            assert!(!refused.to_string().contains("X: y"));
+        }
+        let host = WebSocketRequest { host: "a\r\nb".to_owned(), ..request("/mqtt") };
+        assert!(request_head(&host, "key").is_err());
+    }
+
+    #[test]
+    fn a_message_is_that_of_the_json_or_the_text_and_never_a_page() {
+        for (body, found) in [
+            (r#"{"message":"Forbidden","traceId":"t"}"#, Some("Forbidden")),
+            ("1e\r\n{\"Message\":\"no\"}\r\n0\r\n\r\n", Some("no")),
+            (r#"{"error":"x"}"#, None),
+            ("not here", Some("not here")),
+            ("<html>403</html>", None),
+        ] {
+            assert_eq!(message(body.as_bytes()).as_deref(), found, "{body}");
+        }
+        assert_eq!(message(b"\xff").as_deref(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn a_message_that_repeats_a_secret_of_the_request_is_not_kept() {
+        let query = "/mqtt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Security-Token=AAAA%2FBBBBBBBBBBBBBBBBBBBB%3D";
+        let request = request(query);
+        assert!(repeats("the token AAAA/BBBBBBBBBBBBBBBBBBBB= is bad", &request));
+        assert!(!repeats("X-Amz-Security-Token is bad, use AWS4-HMAC-SHA256", &request));
+    }
 }

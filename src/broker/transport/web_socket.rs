@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketBytes<S> {
             Message::Close(frame) => {
                 self.is_over = true;
                 let _the_server_closes_anyway = self.socket.flush();
-                return frame.map_or(Ok(false), closed);
+                return frame.as_ref().map_or(Ok(false), closed);
             }
             Message::Text(_) | Message::Frame(_) => {
                 self.is_over = true;
@@ -238,7 +238,7 @@ impl<S: AsyncWrite + Unpin> Write for Polled<S> {
 // --- private helpers ---
 
 /// A normal close is the end of the bytes; any other is an error with the server's reason.
-fn closed(frame: CloseFrame) -> Result<bool, Error> {
+fn closed(frame: &CloseFrame) -> Result<bool, Error> {
     let code = u16::from(frame.code);
     let reason: String =
         frame.reason.chars().filter(|text| !text.is_control()).take(REASON_MAX).collect();

@@ -22,3 +22,6 @@ pub mod rig;
 mod rig_checks;
 mod sender;
 mod sender_faults;
+mod wire;
+mod wire_cuts;
+mod wire_lies;

@@ -37,7 +37,8 @@ CREATE TABLE link_counts (
     PRIMARY KEY (link, writer)
 ) WITH (fillfactor = 50);
 
--- A gap: messages from this time on are in telemetry and not in the outbox. One row for each replica that found it full.
+-- A gap: messages from this time on are in telemetry and not in the outbox. One row for each replica that found it full. A batch
+-- that finds rows locks them FOR KEY SHARE until it commits, and a refill locks them FOR UPDATE: no message is between the two.
 CREATE TABLE link_gaps (
     link      text NOT NULL,
     writer    text NOT NULL,
@@ -47,17 +48,6 @@ CREATE TABLE link_gaps (
     opened_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (link, writer)
 ) WITH (fillfactor = 50);
-
--- Whether a batch may put its messages into link_outbox. Each batch that forwards holds the lock shared until it commits, and a
--- refill holds it alone, so no message is between gap and outbox. VOLATILE: the query sees what was committed before the lock.
-CREATE FUNCTION sluice_link_room(asked text[]) RETURNS TABLE (name text, has_gap boolean, waiting bigint)
-LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(8317151707346042893);
-    RETURN QUERY SELECT a.link, EXISTS (SELECT FROM link_gaps g WHERE g.link = a.link),
-        coalesce((SELECT sum(c.bytes) FROM link_counts c WHERE c.link = a.link), 0)::bigint
-        FROM unnest(asked) AS a (link);
-END $$;
 
 CREATE TABLE link_refused (
     link        text NOT NULL,

@@ -123,3 +123,132 @@ fn forward(
         backlog_max_bytes: link.backlog_max_bytes,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::forwarding::{ForwardRule, TopicTemplate};
+    use crate::domain::link::{ForwardMode, LinkArrival};
+    use crate::domain::message::{Reading, ShadowReport};
+
+    fn routes(link: &str, from: &str) -> LinkRoutes {
+        LinkRoutes {
+            link: link.parse().unwrap(),
+            lanes: 1,
+            backlog_max_bytes: 7,
+            rules: vec![ForwardRule {
+                from: from.split('/').map(Box::from).collect(),
+                to: TopicTemplate::parse("up/{device}/{type}").unwrap(),
+                mode: ForwardMode::Raw,
+            }],
+        }
+    }
+
+    fn delivery(msg_type: &str, arrival: Option<LinkArrival>) -> Delivery {
+        Delivery {
+            topic: format!("tenant/acme/device/d/{msg_type}").into(),
+            payload: Bytes::from_static(br#"{"t":1,"provision_token":"x"}"#),
+            cut_from: None,
+            held_since: Timestamp::default(),
+            received_at: Timestamp::from_micros(5),
+            dup: false,
+            redelivered: false,
+            maybe_repeated: false,
+            ack: None,
+            correlation: None,
+            replay: None,
+            arrival: arrival.map(Box::new),
+        }
+    }
+
+    fn arrival(link: &str) -> LinkArrival {
+        LinkArrival {
+            link: link.parse().unwrap(),
+            event_time: None,
+            message_id: Some(Uuid::from_u128(9)),
+            via: vec!["n1".into()],
+            is_ignored: false,
+            refusal: None,
+        }
+    }
+
+    fn reading(origin: usize) -> Reading {
+        Reading {
+            origin,
+            device: "acme/device/d".parse().unwrap(),
+            time: Timestamp::from_micros(3),
+            received_at: Timestamp::from_micros(5),
+            site: None,
+            msg_type: Bytes::from_static(b"telemetry"),
+            seq: None,
+            metrics: Bytes::from_static(b"{}"),
+            extra: None,
+            link: None,
+            message_id: Uuid::nil(),
+        }
+    }
+
+    fn plan() -> Forwarding {
+        let links = vec![routes("azure", "tenant/+/device/+/#"), routes("aws", "tenant/other/#")];
+        Forwarding { changes: None, plan: Arc::new(ForwardPlan { links }) }
+    }
+
+    #[test]
+    fn an_accepted_message_goes_to_each_link_with_a_rule_and_without_its_token() {
+        let mut batch = Batch { readings: vec![reading(4)], ..Batch::default() };
+        plan().add(&mut batch, 4, &delivery("telemetry", None));
+        let [row] = &batch.forwards[..] else { panic!("{:?}", batch.forwards) };
+        assert_eq!(
+            (row.link.as_str(), row.topic.as_str(), row.origin),
+            ("azure", "up/d/telemetry", 4)
+        );
+        assert_eq!((row.time.micros(), row.is_refillable, row.backlog_max_bytes), (3, true, 7));
+        assert!(!row.payload.windows(3).any(|part| part == b"\"x\""), "{:?}", row.payload);
+    }
+
+    #[test]
+    fn a_shadow_has_no_copy_in_telemetry_and_a_duplicate_is_not_forwarded() {
+        let report = ShadowReport {
+            origin: 1,
+            device: "acme/device/d".parse().unwrap(),
+            reported: Bytes::from_static(b"{}"),
+            version: None,
+            time: Some(Timestamp::from_micros(i64::MAX)),
+            received_at: Timestamp::from_micros(5),
+        };
+        let mut batch =
+            Batch { readings: vec![reading(0)], shadows: vec![report], ..Batch::default() };
+        plan().add(&mut batch, 1, &delivery("shadow/reported", None));
+        plan().add(&mut batch, 2, &delivery("telemetry", None));
+        let [row] = &batch.forwards[..] else { panic!("{:?}", batch.forwards) };
+        assert_eq!((row.topic.as_str(), row.is_refillable), ("up/d/shadow/reported", false));
+        assert_eq!(row.time, row.received_at, "a time that cannot be stored");
+    }
+
+    #[test]
+    fn a_message_from_a_link_is_not_sent_back_over_it() {
+        let mut batch = Batch { readings: vec![reading(0)], ..Batch::default() };
+        plan().add(&mut batch, 0, &delivery("telemetry", Some(arrival("azure"))));
+        assert!(batch.forwards.is_empty());
+        plan().add(&mut batch, 0, &delivery("telemetry", Some(arrival("aws"))));
+        let row = &batch.forwards[0];
+        assert_eq!((row.via.as_slice(), row.is_refillable), (&["n1".into()][..], false));
+        assert_eq!(row.message_id, Uuid::from_u128(9));
+    }
+
+    #[test]
+    fn a_changed_plan_is_taken_over_and_an_empty_one_adds_nothing() {
+        let (sender, changes) = watch::channel(Arc::new(ForwardPlan::default()));
+        let mut forwarding = Forwarding::following(changes);
+        let mut batch = Batch { readings: vec![reading(0)], ..Batch::default() };
+        forwarding.add(&mut batch, 0, &delivery("telemetry", None));
+        assert!(batch.forwards.is_empty());
+        sender.send(plan().plan).unwrap();
+        forwarding.refresh();
+        forwarding.add(&mut batch, 0, &delivery("telemetry", None));
+        assert_eq!(batch.forwards.len(), 1);
+    }
+}

@@ -2,10 +2,15 @@
 //!
 //! One at a time, and never back into quarantine: a message that is refused again stays there.
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
 use super::authorize::Authorizer;
 use super::grants::Grants;
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::Batch;
+use crate::domain::forwarding::ForwardPlan;
 use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage, Sink};
 use crate::domain::refusal::{Reason, Refusal};
@@ -54,6 +59,11 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
             Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
         authorizer.keep_all_refused();
         Self { authorizer, sink, is_dry }
+    }
+
+    /// Forwards what is accepted, as this plan says.
+    pub fn forwarding(&mut self, plan: ForwardPlan) {
+        self.authorizer.forwarding(watch::channel(Arc::new(plan)).1);
     }
 
     /// Decides a message again, and stores it if it is accepted.

@@ -4,12 +4,16 @@
 //! A message that is refused again stays in quarantine unchanged and is not counted: it was counted
 //! when it arrived. A dry run stores, marks and counts nothing.
 
+use std::path::Path;
+
 use super::Quarantine;
 use crate::config::sections::ingest::IngestConfig;
+use crate::domain::forwarding::ForwardPlan;
 use crate::domain::ports::{Directory, Outage, Sink};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Clock;
 use crate::ingest::replay::{Replayed, Replayer};
+use crate::link::file;
 use crate::store::reads::quarantine::{
     self as events, EventSummary, QuarantineCursor, QuarantineFilter, Record,
 };
@@ -17,6 +21,9 @@ use crate::telemetry::ingest::IngestMetrics;
 
 /// Events fetched at once: each may hold a payload of `QUARANTINE_PAYLOAD_MAX` bytes.
 const PAGE: u32 = 500;
+
+/// The name under which replayed messages are counted for links.
+const WRITER: &str = "command";
 
 /// How to replay.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub struct ReplayPlan<'a> {
     pub limit: u32,
     /// Only report what would happen.
     pub is_dry: bool,
+    /// The links file (`LINKS_PATH`): what is accepted now is forwarded, too.
+    pub links: Option<&'a Path>,
 }
 
 /// The results of a replay.
@@ -67,7 +76,11 @@ impl Quarantine<'_> {
         if filter.ids.is_empty() && filter.replayed.is_none() {
             filter.replayed = Some(false);
         }
-        let sink = if plan.is_dry { self.database.rehearsal() } else { self.database.sink() };
+        let sink = if plan.is_dry {
+            self.database.rehearsal()
+        } else {
+            self.database.sink().of_client(WRITER)
+        };
         let mut replayer = Replayer::new(
             plan.config,
             self.database.directory(),
@@ -76,6 +89,7 @@ impl Quarantine<'_> {
             plan.clock,
             plan.is_dry,
         );
+        replayer.forwarding(forward_plan(plan.links)?);
         let mut results: Vec<ReplayResult> = Vec::new();
         let mut after: Option<QuarantineCursor> = None;
         loop {
@@ -128,6 +142,12 @@ impl Quarantine<'_> {
 }
 
 // === private helpers ===
+
+/// Which messages go over which link.
+fn forward_plan(links: Option<&Path>) -> Result<ForwardPlan, Outage> {
+    let Some(path) = links else { return Ok(ForwardPlan::default()) };
+    Ok(file::load(path).map_err(|error| Outage(error.to_string()))?.plan())
+}
 
 fn count(metrics: &IngestMetrics, replayed: &Replayed) {
     match replayed {

@@ -8,10 +8,11 @@
 //! [`gap`] reads back what it had no room for, with payloads as [`rebuilt_payload`] makes them;
 //! [`dead_letters`] keeps what a link did not accept, and [`refused`] is its list for people;
 //! [`known`] has the links, their reports and their identities; [`refill_range`] sends a range of
-//! `telemetry` again.
+//! `telemetry` again, and [`forget`] deletes what belongs to a link.
 
 pub mod backlog;
 pub mod dead_letters;
+pub mod forget;
 pub mod gap;
 pub mod known;
 pub mod lanes;

@@ -8,6 +8,7 @@
 //!    required objects.
 //! 2. [`day_tables`] reads the partitions of a table; [`partitions`] runs the rounds that create
 //!    and drop them; `partition_steps` runs one step; [`partition_report`] is the result.
+//!    [`receipt_index`] completes an index of the partitions.
 //! 3. [`retention`] decides whether a round may delete.
 //! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`.
 
@@ -18,5 +19,6 @@ pub mod migrate;
 pub mod partition_report;
 mod partition_steps;
 pub mod partitions;
+mod receipt_index;
 pub mod required_objects;
 pub mod retention;

@@ -93,6 +93,7 @@ async fn replay(
         clock: clock::now,
         limit: args.limit,
         is_dry: args.dry_run,
+        links: config.links.path.as_deref(),
     };
     let report =
         operator.quarantine().replay(filter, plan).await.map_err(|error| outage(&error))?;

@@ -188,6 +188,7 @@ pub(crate) async fn replay(
         clock: clock::now,
         limit: REPLAY_MAX,
         is_dry: chosen.dry_run,
+        links: api.config.links.path.as_deref(),
     };
     let report = api.quarantine().replay(chosen.filter()?, plan).await?;
     let items = report.results.into_iter().map(ReplayedEvent::from).collect();

@@ -7,8 +7,9 @@
 //! [`RESERVE`] above the bound; beyond that they are counted as lost. It rejects no message: an
 //! accepted message is stored, whatever becomes of it at a link.
 //!
-//! The function `sluice_link_room` takes the lock that keeps gap and outbox apart; see
-//! [`crate::store::links::gap`].
+//! The rows of a gap are locked FOR KEY SHARE, so that no refill ends the gap before this batch has
+//! committed; see [`crate::store::links::gap`]. The transaction gets its number before the rows get
+//! their ids; see [`crate::store::links::outbox`]. A row that was deleted meanwhile counts as no gap.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -37,9 +38,9 @@ fn fields<'a>() -> [ColumnField<&'a Forward>; 13] {
         (ColumnKind::Moment, |to, row| to.timestamp(row.time)),
         (ColumnKind::Moment, |to, row| to.timestamp(row.received_at)),
         (ColumnKind::Id, |to, row| to.uuid(row.message_id)),
-        (ColumnKind::Text, |to, row| match row.via.is_empty() {
-            true => to.null(),
-            false => to.clean_text(&row.via.join("\n")),
+        (ColumnKind::Text, |to, row| {
+            let via = (!row.via.is_empty()).then(|| row.via.join("\n"));
+            to.clean_text_or_null(via.as_deref());
         }),
         (ColumnKind::Bigint, |to, row| to.bigint_or_null(Some(row.is_refillable.into()))),
     ]
@@ -49,13 +50,15 @@ fn fields<'a>() -> [ColumnField<&'a Forward>; 13] {
 /// those of [`bind`].
 macro_rules! enqueue {
     () => {
-        "room AS MATERIALIZED ( \
-            SELECT p.link, p.from_at, p.refillable, p.others, \
-                r.waiting < p.max_bytes AND NOT r.has_gap AS queues, \
-                r.waiting < p.max_bytes + p.max_bytes / $6 AS queues_others \
+        "gap AS MATERIALIZED ( \
+            SELECT link FROM link_gaps WHERE link = ANY ($1::text[]) ORDER BY link, writer FOR KEY SHARE), \
+        room AS MATERIALIZED ( \
+            SELECT p.link, p.from_at, p.refillable, p.others, pg_current_xact_id() AS transaction, \
+                w.waiting < p.max_bytes AND NOT EXISTS (SELECT FROM gap WHERE gap.link = p.link) AS queues, \
+                w.waiting < p.max_bytes + p.max_bytes / $6 AS queues_others \
             FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[]) \
-                AS p (link, max_bytes, from_at, refillable, others) \
-            JOIN sluice_link_room($1) r ON r.name = p.link), \
+                AS p (link, max_bytes, from_at, refillable, others), \
+                LATERAL (SELECT coalesce(sum(c.bytes), 0) AS waiting FROM link_counts c WHERE c.link = p.link) w), \
         queued AS ( \
             INSERT INTO link_outbox (link, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, \
                 message_id, via) \

@@ -39,7 +39,7 @@ pub(super) enum LastAttempt {
     /// The single statement may have stored the batch, or may still do so.
     StatementUnanswered(UnansweredStatement),
     /// The transaction may have stored the batch.
-    CommitUnanswered(UnansweredCommit),
+    CommitUnanswered(Box<UnansweredCommit>),
     /// The counts are stored; the batch has no events, and its rows have keys.
     CountsWritten,
 }
@@ -138,7 +138,8 @@ impl LastAttempt {
             Self::StatementUnanswered(statement) => Some(statement),
             _ => None,
         };
-        *self = Self::CommitUnanswered(UnansweredCommit { trace, batch, tally, statement });
+        let commit = UnansweredCommit { trace, batch, tally, statement };
+        *self = Self::CommitUnanswered(Box::new(commit));
     }
 
     /// The batch is stored.

@@ -16,7 +16,7 @@ const BACKLOG: &str = "WITH RECURSIVE heads AS ( \
             SELECT lane, received_at FROM link_outbox WHERE link = $1 AND lane > heads.lane \
             ORDER BY lane, id LIMIT 1) next) \
     SELECT coalesce(c.messages, 0)::bigint, coalesce(c.bytes, 0)::bigint, (SELECT min(received_at) FROM heads), \
-        g.from_at, coalesce(greatest(g.messages - s.refilled, 0), 0)::bigint, coalesce(s.lost, 0)::bigint \
+        g.from_at, coalesce(greatest(g.messages - coalesce(s.refilled, 0), 0), 0)::bigint, coalesce(s.lost, 0)::bigint \
     FROM (SELECT sum(messages) AS messages, sum(bytes) AS bytes FROM link_counts WHERE link = $1) c, \
         (SELECT min(from_at) AS from_at, sum(messages) AS messages FROM link_gaps WHERE link = $1) g \
         LEFT JOIN link_state s ON s.link = $1";

@@ -1,11 +1,11 @@
 //! A gap: messages that the outbox had no room for are in `telemetry` only. The sender reads them
 //! back in the order of receipt, step by step, when there is room, and then ends the gap.
 //!
-//! A batch that forwards holds an advisory lock shared until its commit, and learns under it whether
-//! there is a gap (`sluice_link_room`). A step holds the same lock alone. So each message is on one
-//! side: its batch has committed, and the step sees its row in `telemetry`; or its batch comes after
-//! the step, and sees what the step has left. A batch waits for at most one step, which is kept short
-//! by the number of its rows.
+//! A batch that finds a gap locks its rows in `link_gaps` shared until the commit. A step locks the
+//! same rows alone. So each message is on one side: its batch has committed, and the step sees its row
+//! in `telemetry`; or its batch waits for the step, and sees what the step has left. A batch waits for
+//! at most one step, which is kept short by the number of its rows. A batch that begins a gap adds a
+//! row of its own, which a step leaves as it is unless it has locked it.
 //!
 //! A batch that commits late moves the begin of the gap back: some messages are queued twice, and
 //! none is lost. Messages that came over a link are not read back, for `telemetry` does not have the
@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::Executor;
+use sqlx::error::DatabaseError;
 
 use super::outbox::LinkOutbox;
 use super::queued_rows::SENDER;
@@ -25,14 +25,18 @@ use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
 use crate::store::error::StoreError;
 
-/// Begins a step: waits for the batches that are being written. The number is that of
-/// `sluice_link_room`.
-const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(8317151707346042893)";
+/// Begins a step. While it has the locks, batches wait, so each statement has little time.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '80ms'; SET LOCAL statement_timeout = '100ms'";
 
-/// The begin of the gap, and whether the outbox has room.
-const LOOK: &str = "SELECT min(g.from_at), now(), \
-        (SELECT coalesce(sum(bytes), 0) FROM link_counts WHERE link = $1) < $2 \
-    FROM link_gaps g WHERE g.link = $1 HAVING count(*) > 0";
+/// The same for the shortest span: a step must end some time, also where an index is missing.
+const BEGIN_PATIENTLY: &str =
+    "BEGIN; SET LOCAL lock_timeout = '80ms'; SET LOCAL statement_timeout = '2s'";
+
+/// Locks the rows of the gap: waits for the batches that have found them. The next statement sees what
+/// these batches have committed.
+const LOCK: &str = "SELECT writer, from_at, now(), \
+        $2 - (SELECT coalesce(sum(bytes), 0) FROM link_counts WHERE link = $1)::bigint \
+    FROM link_gaps WHERE link = $1 ORDER BY writer FOR UPDATE";
 
 /// The messages of a span, and all that have the time of the last one.
 const READ: &str = concat!(
@@ -46,10 +50,10 @@ const READ: &str = concat!(
 const ADVANCE: &str = "WITH counted AS ( \
         INSERT INTO link_state AS s (link, refilled) VALUES ($1, $3) \
         ON CONFLICT (link) DO UPDATE SET refilled = s.refilled + excluded.refilled) \
-    UPDATE link_gaps SET from_at = greatest(from_at, $2) WHERE link = $1";
+    UPDATE link_gaps SET from_at = greatest(from_at, $2) WHERE link = $1 AND writer = ANY ($4)";
 
 /// Ends the gap; returns the number of messages that were not in `telemetry`.
-const CLOSE: &str = "WITH gone AS (DELETE FROM link_gaps WHERE link = $1 RETURNING messages, lost), \
+const CLOSE: &str = "WITH gone AS (DELETE FROM link_gaps WHERE link = $1 AND writer = ANY ($3) RETURNING messages, lost), \
     sums AS (SELECT sum(messages) AS messages, sum(lost) AS lost FROM gone), \
     missing AS (SELECT (lost + greatest(messages - $2 - coalesce((SELECT refilled FROM link_state WHERE link = $1), 0), 0))::bigint \
         AS lost FROM sums), \
@@ -57,8 +61,9 @@ const CLOSE: &str = "WITH gone AS (DELETE FROM link_gaps WHERE link = $1 RETURNI
         ON CONFLICT (link) DO UPDATE SET refilled = 0, lost = s.lost + excluded.lost) \
     SELECT lost FROM missing";
 
-/// The first and the largest number of rows of a step.
+/// The first, the smallest and the largest number of rows of a step.
 const FIRST_ROWS: i64 = 200;
+const FEWEST_ROWS: i64 = 50;
 const MOST_ROWS: i64 = 2_000;
 
 /// A step that takes longer has fewer rows the next time, and one that takes half of it more:
@@ -68,6 +73,7 @@ const STEP_TIME: Duration = Duration::from_millis(15);
 /// The first span that a step reads; it adapts to the density of messages.
 const FIRST_SPAN: TimeDelta = TimeDelta::seconds(10);
 const SHORTEST_SPAN: TimeDelta = TimeDelta::milliseconds(10);
+const LONGEST_SPAN: TimeDelta = TimeDelta::days(1);
 
 /// A span that ends after this time from now has no end: nothing is received later.
 const AHEAD: TimeDelta = TimeDelta::minutes(1);
@@ -75,8 +81,9 @@ const AHEAD: TimeDelta = TimeDelta::minutes(1);
 /// The end of a span without an end: a clock may have been ahead.
 const WHOLE_FUTURE: TimeDelta = TimeDelta::days(36_500);
 
-/// The state of `lock_timeout`.
+/// The states of `lock_timeout` and of `statement_timeout`.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+const TOOK_TOO_LONG: &str = "57014";
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +92,8 @@ pub enum RefillStep {
     NoGap,
     /// There is no room in the outbox.
     NoRoom,
-    /// A batch was being written for longer than a step waits.
+    /// A batch was being written for longer than a step waits, or a statement took too long: the next
+    /// step is smaller.
     Busy,
     /// So many messages were queued, and there are more.
     Queued(u64),
@@ -105,8 +113,18 @@ pub(super) struct RefillPace {
     span: TimeDelta,
 }
 
-/// The begin of a gap, the time of Postgres, and whether there is room.
-type GapLook = (DateTime<Utc>, DateTime<Utc>, bool);
+/// A step, and what it read.
+#[derive(Debug)]
+struct StepRead {
+    step: RefillStep,
+    rows: usize,
+    /// Whether there are more rows in the span.
+    is_cut: bool,
+}
+
+/// A locked row: its writer, its begin, the time of Postgres, and the bytes that the outbox has room
+/// for.
+type GapRow = (String, DateTime<Utc>, DateTime<Utc>, i64);
 
 // === impl RefillPace ===
 
@@ -117,17 +135,40 @@ impl Default for RefillPace {
 }
 
 impl RefillPace {
-    fn learn(&mut self, read: usize, is_cut: bool, took: Duration) {
+    fn is_slowest(&self) -> bool {
+        self.span <= SHORTEST_SPAN
+    }
+
+    /// A statement was ended because it waited or took too long; other errors are returned.
+    fn slow_down_after(&mut self, error: sqlx::Error) -> Result<(), StoreError> {
+        let state = error.as_database_error().and_then(DatabaseError::code);
+        match state.as_deref() {
+            Some(LOCK_NOT_AVAILABLE) => return Ok(()),
+            Some(TOOK_TOO_LONG) => {}
+            _ => return Err(error.into()),
+        }
+        self.rows = (self.rows / 4).max(FEWEST_ROWS);
+        self.span = (self.span / 16).max(SHORTEST_SPAN);
+        Ok(())
+    }
+
+    fn learn(&mut self, read: &StepRead, took: Duration) {
         if took > STEP_TIME {
-            self.rows = (self.rows / 2).max(FIRST_ROWS / 4);
-        } else if took < STEP_TIME / 2 && is_cut {
+            self.rows = (self.rows / 2).max(FEWEST_ROWS);
+        } else if took < STEP_TIME / 2 && read.is_cut {
             self.rows = (self.rows * 2).min(MOST_ROWS);
         }
-        if is_cut {
+        if read.is_cut {
             self.span = (self.span / 2).max(SHORTEST_SPAN);
-        } else if read < usize::try_from(self.rows / 2).unwrap_or(0) {
-            self.span = self.span.checked_mul(2).unwrap_or(self.span).min(TimeDelta::days(1));
+        } else if read.rows < usize::try_from(self.rows / 2).unwrap_or(0) {
+            self.span = (self.span * 2).min(LONGEST_SPAN);
         }
+    }
+}
+
+impl From<RefillStep> for StepRead {
+    fn from(step: RefillStep) -> Self {
+        Self { step, rows: usize::MAX, is_cut: false }
     }
 }
 
@@ -135,67 +176,77 @@ impl RefillPace {
 
 impl LinkOutbox {
     /// Reads back one step of the gap. The caller calls it while the backlog is below half of its
-    /// bound, and again until it returns [`RefillStep::Queued`] no more.
+    /// bound, and again until it returns [`RefillStep::Queued`] no more. After an error the caller
+    /// drops the connection.
     pub async fn refill(&mut self, routes: &LinkRoutes) -> Result<RefillStep, Outage> {
-        match answer(async { Ok(self.session.connection.execute(BEGIN).await) }).await? {
-            Ok(_) => {}
-            Err(sqlx::Error::Database(error))
-                if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) =>
-            {
-                self.session.run("ROLLBACK").await?;
-                return Ok(RefillStep::Busy);
-            }
-            Err(error) => return Err(StoreError::from(error).into()),
-        }
+        let begin = if self.pace.is_slowest() { BEGIN_PATIENTLY } else { BEGIN };
+        self.session.run(begin).await?;
         let started = Instant::now();
-        let step = self.step(routes, started).await?;
-        let end = match step {
-            RefillStep::Queued(_) | RefillStep::Closed { .. } => "COMMIT",
-            _ => "ROLLBACK",
+        let step = match answer(async { Ok(self.step(routes).await) }).await? {
+            Ok(read) => {
+                self.pace.learn(&read, started.elapsed());
+                read.step
+            }
+            Err(error) => {
+                self.pace.slow_down_after(error)?;
+                RefillStep::Busy
+            }
         };
-        self.session.run(end).await?;
+        let is_done = matches!(step, RefillStep::Queued(_) | RefillStep::Closed { .. });
+        self.session.run(if is_done { "COMMIT" } else { "ROLLBACK" }).await?;
         Ok(step)
     }
 
-    /// The step within its transaction. After an error the caller drops the connection.
-    async fn step(&mut self, routes: &LinkRoutes, started: Instant) -> Result<RefillStep, Outage> {
-        let room = i64::try_from(routes.backlog_max_bytes).unwrap_or(i64::MAX);
-        let query = sqlx::query_as(LOOK).bind(routes.link.as_str()).bind(room);
-        let look: Option<GapLook> =
-            answer(query.fetch_optional(&mut self.session.connection)).await?;
-        let Some((from, now, has_room)) = look else { return Ok(RefillStep::NoGap) };
-        if !has_room {
-            return Ok(RefillStep::NoRoom);
+    /// The step within its transaction.
+    async fn step(&mut self, routes: &LinkRoutes) -> Result<StepRead, sqlx::Error> {
+        let connection = &mut self.session.connection;
+        let (link, bound) = (routes.link.as_str(), routes.backlog_max_bytes.min(i64::MAX as u64));
+        let lock = sqlx::query_as(LOCK).bind(link).bind(bound.cast_signed());
+        let gap: Vec<GapRow> = lock.fetch_all(&mut *connection).await?;
+        let begin = gap.iter().map(|row| row.1).min();
+        let (Some(from), Some(&(_, _, now, room))) = (begin, gap.first()) else {
+            return Ok(RefillStep::NoGap.into());
+        };
+        let writers: Vec<&str> = gap.iter().map(|row| row.0.as_str()).collect();
+        if room <= 0 {
+            return Ok(RefillStep::NoRoom.into());
         }
         let until = from.checked_add_signed(self.pace.span).filter(|until| *until < now + AHEAD);
-        let query = sqlx::query_as(READ)
-            .bind(from)
-            .bind(until.unwrap_or(now + WHOLE_FUTURE))
-            .bind(self.pace.rows);
-        let rows: Vec<TelemetryMessage> =
-            answer(query.fetch_all(&mut self.session.connection)).await?;
-        let queued =
-            refilled_rows::queue(&mut self.session.connection, routes, SENDER, &rows).await?;
-        let is_cut = i64::try_from(rows.len()).unwrap_or(i64::MAX) >= self.pace.rows;
-        let reached = match rows.last().filter(|_| is_cut) {
-            Some(last) => Some(last.received_at + TimeDelta::microseconds(1)),
-            None => until,
+        let read = sqlx::query_as(READ).bind(from).bind(until.unwrap_or(now + WHOLE_FUTURE));
+        let mut rows: Vec<TelemetryMessage> =
+            read.bind(self.pace.rows).fetch_all(&mut *connection).await?;
+        let is_full = cut_to(&mut rows, room);
+        let is_cut =
+            is_full || i64::try_from(rows.len()).is_ok_and(|count| count >= self.pace.rows);
+        let queued = refilled_rows::queue(connection, routes, SENDER, &rows).await?;
+        let queued_rows = queued.min(i64::MAX as u64).cast_signed();
+        let last = rows.last().filter(|_| is_cut);
+        let reached = last.map(|last| last.received_at + TimeDelta::microseconds(1)).or(until);
+        let step = if let Some(reached) = reached {
+            let advance = sqlx::query(ADVANCE).bind(link).bind(reached).bind(queued_rows);
+            advance.bind(&writers).execute(connection).await?;
+            RefillStep::Queued(queued)
+        } else {
+            let close = sqlx::query_scalar(CLOSE).bind(link).bind(queued_rows);
+            let missing: i64 = close.bind(&writers).fetch_one(connection).await?;
+            RefillStep::Closed { queued, lost: u64::try_from(missing).unwrap_or(0) }
         };
-        let step = match reached {
-            Some(reached) => {
-                let query = sqlx::query(ADVANCE).bind(routes.link.as_str()).bind(reached);
-                let query = query.bind(i64::try_from(queued).unwrap_or(i64::MAX));
-                answer(query.execute(&mut self.session.connection)).await?;
-                RefillStep::Queued(queued)
-            }
-            None => {
-                let query = sqlx::query_scalar(CLOSE).bind(routes.link.as_str());
-                let query = query.bind(i64::try_from(queued).unwrap_or(i64::MAX));
-                let lost: i64 = answer(query.fetch_one(&mut self.session.connection)).await?;
-                RefillStep::Closed { queued, lost: u64::try_from(lost).unwrap_or(0) }
-            }
-        };
-        self.pace.learn(rows.len(), is_cut, started.elapsed());
-        Ok(step)
+        Ok(StepRead { step, rows: rows.len(), is_cut })
     }
+}
+
+// === private helpers ===
+
+/// Leaves out the messages that the outbox has no room for; returns whether there are any. The first
+/// one stays, and messages of one time stay together: the next step begins after the last one's time.
+fn cut_to(rows: &mut Vec<TelemetryMessage>, room: i64) -> bool {
+    let mut left = room;
+    let fits = rows.windows(2).position(|two| {
+        left = left.saturating_sub(i64::try_from(two[0].weight()).unwrap_or(i64::MAX));
+        left <= 0 && two[0].received_at < two[1].received_at
+    });
+    if let Some(last) = fits {
+        rows.truncate(last + 1);
+    }
+    fits.is_some()
 }

@@ -99,7 +99,7 @@ const TOTALS: &str = "SELECT l.link, coalesce(c.messages, 0)::bigint AS messages
         coalesce(c.bytes, 0)::bigint AS bytes, \
         (SELECT min(h.received_at) FROM generate_series(0, s.lanes - 1) AS lanes (lane), LATERAL ( \
             SELECT received_at FROM link_outbox WHERE link = l.link AND lane = lanes.lane ORDER BY id LIMIT 1) h) AS oldest, \
-        g.from_at AS gap_since, coalesce(greatest(g.messages - s.refilled, 0), 0)::bigint AS gap_messages, \
+        g.from_at AS gap_since, coalesce(greatest(g.messages - coalesce(s.refilled, 0), 0), 0)::bigint AS gap_messages, \
         coalesce(s.lost, 0)::bigint AS lost, \
         (SELECT count(*) FROM link_refused r WHERE r.link = l.link) AS refused \
     FROM (SELECT link FROM link_state UNION SELECT link FROM link_counts) l \

@@ -49,18 +49,18 @@ impl LinkOutbox {
                 (wanted != *lane).then_some((tenant.as_str(), device.as_str(), wanted))
             })
             .collect();
-        let mut moved = 0;
+        let mut changed = 0;
         for part in moves.chunks(DEVICES) {
             let query = sqlx::query(MOVE)
                 .bind(self.link.as_str())
                 .bind(part.iter().map(|row| row.0).collect::<Vec<&str>>())
                 .bind(part.iter().map(|row| row.1).collect::<Vec<&str>>())
                 .bind(part.iter().map(|row| row.2).collect::<Vec<i16>>());
-            moved += answer(query.execute(&mut self.session.connection)).await?.rows_affected();
+            changed += answer(query.execute(&mut self.session.connection)).await?.rows_affected();
         }
         let query = sqlx::query(NOTE).bind(self.link.as_str()).bind(lanes);
         answer(query.execute(&mut self.session.connection)).await?;
         self.forget_reads();
-        Ok(moved)
+        Ok(changed)
     }
 }

@@ -1,17 +1,19 @@
 //! The outbox of one link, as its sender uses it: read the lowest ids, delete what was acknowledged.
 //!
 //! There is no cursor: ids are given before the commit, so a row may appear below one that was read.
-//! A look with `in_flight` finds it. Between two such looks the rows above the last one are enough,
-//! which spares Postgres the entries of deleted rows.
+//! A look therefore begins at the lowest row that may still appear, which [`LaneReads`] derives from
+//! the transactions that were in progress; beginning at the lowest id of all would take Postgres past
+//! the entries of all deleted rows.
 //!
 //! One replica is the sender, by an advisory lock that ends with the connection. A sender that is
 //! frozen sends no statement, so Postgres ends its connection after [`IDLE_LIMIT`]. Deletions are
 //! not flushed to disk at once: after a crash of Postgres some messages are sent twice, and none is
 //! lost.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use sqlx::Row;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::gap::RefillPace;
@@ -29,19 +31,13 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// being written.
 const LOCK_LIMIT: Duration = Duration::from_millis(200);
 
-/// Between two looks from the lowest id on: the number of looks at newer rows only.
-const NEWER_LOOKS: u32 = 20;
-
 /// Part of the names of locks, so that no other lock has their number.
 const LOCK_OF: &str = "sluice link ";
 
-/// From the lowest id on, without those in `$3`.
-const LOWEST: &str = "SELECT * FROM link_outbox WHERE link = $1 AND lane = $2 AND id <> ALL ($3) \
-    ORDER BY id LIMIT $4";
-
-/// Only those above `$3`.
-const NEWER: &str = "SELECT * FROM link_outbox WHERE link = $1 AND lane = $2 AND id > $3 \
-    ORDER BY id LIMIT $4";
+/// The rows above `$3` without those in `$4`; with the oldest transaction in progress, and the next one.
+const NEXT: &str = "SELECT *, (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS oldest_transaction, \
+        (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS next_transaction \
+    FROM link_outbox WHERE link = $1 AND lane = $2 AND id > $3 AND id <> ALL ($4) ORDER BY id LIMIT $5";
 
 /// Deletes rows and subtracts them.
 const FINISH: &str = "WITH gone AS ( \
@@ -62,15 +58,26 @@ pub struct LinkOutbox {
     pub(super) pace: RefillPace,
 }
 
-/// What was read of a lane.
+/// What was read of a lane, and from where the next look begins.
+///
+/// A row gets its id in a transaction that has its number already. So when every transaction that was
+/// in progress at a look has ended, no row appears any more below the rows of that look.
 #[derive(Debug, Default)]
 struct LaneReads {
-    /// The highest id that was returned.
-    highest: i64,
+    /// No row appears at or below this id any more.
+    floor: i64,
+    /// The floor, once all transactions before this one have ended: transaction and id.
+    next_floor: Option<(i64, i64)>,
     /// Ids that were returned and are not finished.
-    open: HashSet<i64>,
-    /// Looks at newer rows since the last one from the lowest id on.
-    newer_looks: u32,
+    open: BTreeSet<i64>,
+}
+
+/// A row, and the transactions at the time of the look.
+#[derive(Debug)]
+struct SeenRow {
+    row: QueuedForward,
+    oldest_transaction: i64,
+    next_transaction: i64,
 }
 
 // === impl LinkOutbox ===
@@ -109,17 +116,20 @@ impl LinkOutbox {
         limit: u32,
     ) -> Result<Vec<QueuedForward>, Outage> {
         let reads = self.lanes.entry(lane).or_default();
-        let newer = reads.may_look_above(in_flight);
-        let query = if newer {
-            sqlx::query(NEWER).bind(self.link.as_str()).bind(lane).bind(reads.highest)
-        } else {
-            sqlx::query(LOWEST).bind(self.link.as_str()).bind(lane).bind(in_flight)
-        };
-        let query = query.bind(i64::from(limit)).try_map(|row| queued(&row));
-        let rows: Vec<QueuedForward> =
-            answer(query.fetch_all(&mut self.session.connection)).await?;
-        reads.returned(&rows, in_flight, newer);
-        Ok(rows)
+        let query = sqlx::query(NEXT)
+            .bind(self.link.as_str())
+            .bind(lane)
+            .bind(reads.begin())
+            .bind(in_flight)
+            .bind(i64::from(limit))
+            .try_map(|row| {
+                let oldest_transaction = row.try_get("oldest_transaction")?;
+                let next_transaction = row.try_get("next_transaction")?;
+                Ok(SeenRow { row: queued(&row)?, oldest_transaction, next_transaction })
+            });
+        let seen: Vec<SeenRow> = answer(query.fetch_all(&mut self.session.connection)).await?;
+        reads.looked(&seen, in_flight);
+        Ok(seen.into_iter().map(|seen| seen.row).collect())
     }
 
     /// Deletes acknowledged messages.
@@ -151,25 +161,22 @@ impl LinkOutbox {
 // === impl LaneReads ===
 
 impl LaneReads {
-    /// Whether a look above the highest id is enough: the caller has every row that it was given.
-    fn may_look_above(&self, in_flight: &[i64]) -> bool {
-        self.highest > 0
-            && self.newer_looks < NEWER_LOOKS
-            && in_flight.iter().filter(|id| self.open.contains(id)).count() == self.open.len()
+    /// The next look finds rows above this id.
+    fn begin(&self) -> i64 {
+        self.open.first().map_or(self.floor, |lowest| self.floor.min(lowest - 1))
     }
 
-    fn returned(&mut self, rows: &[QueuedForward], in_flight: &[i64], newer: bool) {
-        let last = rows.last().map(|row| row.id);
-        if newer {
-            self.newer_looks += 1;
-            self.highest = last.unwrap_or(self.highest);
-        } else {
-            let in_flight_last = in_flight.iter().copied().max();
-            // Below a row in flight there may be more rows than were returned.
-            self.newer_looks = if last < in_flight_last { NEWER_LOOKS } else { 0 };
-            self.open = in_flight.iter().copied().collect();
-            self.highest = last.max(in_flight_last).unwrap_or(0);
+    fn looked(&mut self, seen: &[SeenRow], in_flight: &[i64]) {
+        self.open.extend(in_flight);
+        self.open.extend(seen.iter().map(|seen| seen.row.id));
+        let Some(last) = seen.last() else { return };
+        match self.next_floor {
+            Some((transaction, id)) if transaction <= last.oldest_transaction => {
+                self.floor = self.floor.max(id);
+                self.next_floor = Some((last.next_transaction, last.row.id));
+            }
+            Some(_) => {}
+            None => self.next_floor = Some((last.next_transaction, last.row.id)),
         }
-        self.open.extend(rows.iter().map(|row| row.id));
     }
 }

@@ -29,6 +29,11 @@ pub(super) struct TelemetryMessage {
 // === impl TelemetryMessage ===
 
 impl TelemetryMessage {
+    /// About the bytes that its row of the outbox counts.
+    pub fn weight(&self) -> usize {
+        200 + self.metrics.len() + self.extra.as_ref().map_or(0, String::len)
+    }
+
     /// The payload. A message without `ts` has the time of its receipt, and gets none here either.
     pub fn payload(&self) -> String {
         let mut fields = Vec::with_capacity(5);

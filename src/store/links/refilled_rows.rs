@@ -8,8 +8,6 @@ use uuid::Uuid;
 use super::rebuilt_payload::TelemetryMessage;
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::ids::DeviceKey;
-use crate::store::connection::writer_connection::answer;
-use crate::store::error::StoreError;
 
 /// The columns of a [`TelemetryMessage`].
 macro_rules! message_columns {
@@ -20,12 +18,13 @@ macro_rules! message_columns {
 }
 pub(super) use message_columns;
 
-/// Adds rows in the order given, and counts them.
-const INSERT: &str = "WITH queued AS ( \
+/// Adds rows in the order given, and counts them. The transaction gets its number before the rows get
+/// their ids; see [`super::outbox`].
+const INSERT: &str = "WITH begun AS MATERIALIZED (SELECT pg_current_xact_id() AS transaction), queued AS ( \
         INSERT INTO link_outbox (link, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, message_id) \
         SELECT $1, g.lane, g.tenant_id, g.device_id, g.msg_type, g.topic, g.mode, convert_to(g.payload, 'UTF8'), g.time, \
             g.received_at, g.message_id \
-        FROM unnest($3::smallint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
+        FROM begun, unnest($3::smallint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
             $10::timestamptz[], $11::timestamptz[], $12::uuid[]) WITH ORDINALITY \
             AS g (lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, message_id, place) \
         ORDER BY g.place RETURNING octet_length(payload) + octet_length(topic) + 100 AS bytes) \
@@ -41,7 +40,7 @@ pub(super) async fn queue(
     routes: &LinkRoutes,
     writer: &str,
     messages: &[TelemetryMessage],
-) -> Result<u64, StoreError> {
+) -> Result<u64, sqlx::Error> {
     let matching: Vec<(&TelemetryMessage, i16, String, &'static str)> =
         messages.iter().filter_map(|message| route(routes, message)).collect();
     if matching.is_empty() {
@@ -63,7 +62,7 @@ pub(super) async fn queue(
         .bind(matching.iter().map(|row| row.0.time).collect::<Vec<_>>())
         .bind(matching.iter().map(|row| row.0.received_at).collect::<Vec<_>>())
         .bind(matching.iter().map(|row| row.0.message_id).collect::<Vec<Uuid>>());
-    answer(query.execute(connection)).await?;
+    query.execute(connection).await?;
     Ok(matching.len() as u64)
 }
 

@@ -11,6 +11,8 @@ pub struct PartitionReport {
     pub dropped: Vec<String>,
     /// Rows past the retention that were deleted one by one.
     pub expired: u64,
+    /// Partitions that were indexed by the time of receipt.
+    pub indexed: Vec<String>,
     /// Consecutive days after today for which telemetry has its partition.
     pub ahead: i64,
     /// Partitions of today and tomorrow that do not exist.

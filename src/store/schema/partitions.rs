@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::day_tables::{Table, layout, midnight};
 use super::partition_report::PartitionReport;
 use super::partition_steps::{StepOutcome, run_step, steps};
+use super::receipt_index;
 use super::retention::{self, Retention};
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
@@ -130,8 +131,16 @@ async fn round(
             report.expired += expire(pool, late, table.column, cutoff).await?;
         }
         verify(pool, table, days[0], &mut report).await?;
+        if table.name == "telemetry" {
+            report.indexed = receipt_index::complete(pool, table, days[0]).await?;
+        }
     }
-    for table in [retention.counters(), retention.commands(), Retention::event_ids()] {
+    for table in [
+        retention.counters(),
+        retention.dead_letters(),
+        retention.commands(),
+        Retention::event_ids(),
+    ] {
         match table.cutoff(prospect.day) {
             Some(cutoff) if prospect.held.is_none() && clocks.agree() => {
                 report.expired += expire(pool, table.name, table.column, cutoff).await?;
@@ -187,6 +196,9 @@ fn report_round(
     if !(report.made.is_empty() && report.dropped.is_empty() && report.expired == 0) {
         tracing::info!(made = ?report.made, moved_rows = report.moved, dropped = ?report.dropped,
             expired_rows = report.expired, "created or dropped partitions");
+    }
+    if !report.indexed.is_empty() {
+        tracing::info!(partitions = ?report.indexed, "indexed partitions by the time of receipt, for links");
     }
     if report.failed.is_empty() {
         return EVERY;

@@ -90,6 +90,11 @@ impl Retention {
         }
     }
 
+    /// Dead letters of links; they are not partitioned.
+    pub(super) fn dead_letters(&self) -> Table {
+        Table { name: "link_refused", column: "refused_at", days_kept: self.quarantine_days }
+    }
+
     /// Finished commands. A retention applies also if none is set: the table would grow without
     /// bound. Commands that ended before Sluice noted when have no `finished_at`, and stay.
     pub(super) fn commands(&self) -> Table {

@@ -25,7 +25,9 @@ const UP: &str = "sluice_link_up{lane=\"0\",link=\"aws\"}";
 /// Nothing that the daemon shows holds a secret key, a session token or a signature.
 fn assert_no_secret(it: &TestDaemon, aws: &AwsGate) {
     let status = it.settings.run(&["link", "status", "--output", "json"]);
-    let rows = it.database.value("SELECT coalesce(string_agg(link_status::text, ''), '') FROM link_status");
+    let rows = it
+        .database
+        .value("SELECT coalesce(string_agg(link_status::text, ''), '') FROM link_status");
     let shown = [
         ("log", it.daemon.log()),
         ("metrics", it.daemon.get("/metrics").unwrap().1),
@@ -111,7 +113,8 @@ fn a_wrong_clock_is_named_and_nothing_local_suffers() {
     let mut permissions = fs::metadata(&keys).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
     fs::set_permissions(&keys, permissions).unwrap();
-    let section = "[default]\naws_access_key_id = TESTACCESSKEY12345\naws_secret_access_key = ABCSECRETKEY\n";
+    let section =
+        "[default]\naws_access_key_id = TESTACCESSKEY12345\naws_secret_access_key = ABCSECRETKEY\n";
     fs::write(&keys, section).unwrap();
     let login = format!(
         "auth = \"sigv4\"\nregion = \"us-east-1\"\ncredentials_file = \"{}\"\n{RULES}",

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::secret::Secret;
 use crate::config::sections::broker::{BrokerConfig, BrokerJwt, JwtPlace};
 use crate::disk;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Clock, Timestamp};
 use jwt::mint;
 
 /// The method of enhanced authentication, as Azure Event Grid calls it.
@@ -113,11 +113,20 @@ impl BrokerCredentials {
         config: &BrokerConfig,
         names: &SettingNames,
     ) -> Result<Self, BrokerError> {
+        Self::for_connection_by(config, names, clock::now).await
+    }
+
+    /// The same by another clock: its time is that of the token.
+    pub async fn for_connection_by(
+        config: &BrokerConfig,
+        names: &SettingNames,
+        clock: Clock,
+    ) -> Result<Self, BrokerError> {
         let Some(key) = config.jwt.as_ref().map(|jwt| jwt.key.clone()) else {
-            return Self::fresh(config, names, clock::now());
+            return Self::fresh(config, names, clock());
         };
         let (config, names) = (config.clone(), names.clone());
-        disk::run(&key, move || Self::fresh(&config, &names, clock::now()))
+        disk::run(&key, move || Self::fresh(&config, &names, clock()))
             .await
             .map_err(BrokerError::Disk)?
     }

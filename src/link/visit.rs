@@ -19,6 +19,7 @@ use crate::clock;
 use crate::domain::exchange::{OutgoingMessage, PublishTopicError};
 use crate::domain::message::ConnectionId;
 use crate::domain::remote::RemoteMessage;
+use crate::domain::time::Clock;
 use crate::link::aws::identity::IdentityKeeper;
 use crate::link::login::{LoginError, LoginSource};
 use crate::link::settings::LinkSettings;
@@ -109,7 +110,17 @@ impl LinkVisit {
         link: &LinkSettings,
         facts: &mut RemoteFacts,
     ) -> Result<Self, BrokerError> {
-        let connection = RemoteConnection::open(target, clock::now, VISIT, facts).await?;
+        Self::open_by(clock::now, target, link, facts).await
+    }
+
+    /// The same by another clock: its time is that of the token.
+    pub async fn open_by(
+        clock: Clock,
+        target: &RemoteTarget,
+        link: &LinkSettings,
+        facts: &mut RemoteFacts,
+    ) -> Result<Self, BrokerError> {
+        let connection = RemoteConnection::open(target, clock, VISIT, facts).await?;
         let filters_per_subscribe = link.limits.filters_per_subscribe.max(1);
         Ok(Self { connection, arrived: VecDeque::new(), filters_per_subscribe })
     }

@@ -9,6 +9,7 @@ mod document;
 mod door;
 mod foreign;
 mod governed;
+mod linked;
 mod quarantined;
 mod refusals;
 mod revoked;

@@ -82,7 +82,7 @@ impl RemoteConnection {
         facts: &mut RemoteFacts,
     ) -> Result<Self, BrokerError> {
         let config = &target.broker;
-        let login = BrokerCredentials::for_connection(config, &target.names).await?;
+        let login = BrokerCredentials::for_connection_by(config, &target.names, clock).await?;
         let connect = outgoing::remote_connect(config, &login, target.clean_start)?;
         let mut link = MqttStream::open_remote(target, facts).await?;
         let mut incoming = Vec::new();

@@ -23,6 +23,9 @@ use crate::link::login::{LoginError, LoginSource};
 use crate::link::settings::{LinkAuth, LinkSettings};
 use crate::link::visit::{self, LinkVisit};
 
+/// Codes that Event Grid may give when an authentication name has too many sessions.
+const SESSION_CODES: [u8; 2] = [0x87, 0x97];
+
 /// What one connect showed.
 pub struct ConnectOutcome {
     /// The login.
@@ -144,11 +147,14 @@ fn credentials_step(
         return CheckStep::skipped(10, "credentials", "this login needs no credentials of AWS");
     };
     let mut step = CheckStep::new(10, "credentials");
-    if let Some(guest) = source.guest() {
-        step.note(format!("the identity pool is asked at {}", guest.endpoint()));
-    }
     match found {
         Ok(credentials) => {
+            if let Some(guest) = source.guest() {
+                step.note(format!(
+                    "{} answers GetId and GetCredentialsForIdentity",
+                    guest.endpoint()
+                ));
+            }
             step.note(described(credentials, clock::now()));
         }
         Err(error) => {
@@ -231,6 +237,13 @@ async fn refused(
         ConnectFault::Broker(BrokerError::Refused { code, reason }) => {
             if let Some(reason) = reason {
                 step.note(format!("the other broker says: {reason}"));
+            }
+            if link.kind == LinkKind::EventGrid && SESSION_CODES.contains(code) {
+                step.note(format!(
+                    "the check has a session of its own, and Event Grid counts those of one authentication name: \
+                     --client-id {} takes over the daemon's session for a moment",
+                    link.client_id
+                ));
             }
             of_code(link, CodePacket::ConnAck, *code, None)
         }

@@ -13,7 +13,9 @@ use super::token::{audience_forms, audiences};
 use crate::broker::error::BrokerError;
 use crate::broker::remote::facts::RemoteFacts;
 use crate::broker::remote::target::RemoteTarget;
+use crate::clock;
 use crate::config::sections::broker::{BrokerJwt, JwtPlace};
+use crate::domain::time::{Clock, Timestamp};
 use crate::link::settings::{LinkAuth, LinkSettings};
 use crate::link::visit::LinkVisit;
 
@@ -29,8 +31,11 @@ const ATTEMPTS_MAX: usize = 16;
 /// Pause before an attempt: AWS allows one connect a second and client id.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Life of the token that shows whether the clocks differ.
+/// Life of the token that shows whether the clocks differ; the present is in its middle.
 const LONG: Duration = Duration::from_hours(24);
+
+/// Half of [`LONG`], in seconds.
+const HALF_SECONDS: i64 = 43_200;
 
 /// What is known before the search.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +54,8 @@ struct LoginAttempt {
     with: String,
     token: BrokerJwt,
     client_id: Option<String>,
+    /// The time of the token.
+    clock: Clock,
 }
 
 /// Whether the token may be the cause.
@@ -85,7 +92,20 @@ pub async fn search(
     unresolved(step, link, suspicion, &tried);
 }
 
+// === impl LoginAttempt ===
+
+impl LoginAttempt {
+    /// An attempt with the client id of the check, now.
+    fn of(fields: Vec<&'static str>, with: String, token: BrokerJwt) -> Self {
+        Self { fields, with, token, client_id: None, clock: clock::now }
+    }
+}
+
 // === private helpers ===
+
+fn half_a_day_ago() -> Timestamp {
+    clock::now().plus_seconds(-HALF_SECONDS)
+}
 
 async fn log_in(
     link: &LinkSettings,
@@ -98,7 +118,7 @@ async fn log_in(
         changed.broker.client_id.clone_from(id);
     }
     let mut facts = RemoteFacts::default();
-    LinkVisit::open(&changed, link, &mut facts).await?.close().await;
+    LinkVisit::open_by(attempt.clock, &changed, link, &mut facts).await?.close().await;
     Ok(())
 }
 
@@ -115,11 +135,12 @@ fn attempts(
     for form in audience_candidates(link, token, suspicion) {
         all.push(with_claim(token, "audience", "aud", form));
     }
-    if token.lifetime != LONG {
-        let token = BrokerJwt { lifetime: LONG, ..token.clone() };
-        let with = format!("a lifetime of {} s", LONG.as_secs());
-        all.push(LoginAttempt { fields: vec!["lifetime"], with, token, client_id: None });
-    }
+    let wide = BrokerJwt { lifetime: LONG, ..token.clone() };
+    let with = format!("a token that is valid from {HALF_SECONDS} s ago for {HALF_SECONDS} s");
+    all.push(LoginAttempt {
+        clock: half_a_day_ago,
+        ..LoginAttempt::of(vec!["lifetime"], with, wide)
+    });
     for other in [subject, Some(daemon_id)].into_iter().flatten() {
         if issuer != Some(other) {
             all.push(with_claim(token, "issuer", "iss", json!(other)));
@@ -134,13 +155,14 @@ fn attempts(
         if other != client_id {
             let (fields, with) = (vec!["client_id"], format!("the client id {other}"));
             let client_id = Some(other.to_owned());
-            all.push(LoginAttempt { fields, with, token: token.clone(), client_id });
+            let attempt = LoginAttempt::of(fields, with, token.clone());
+            all.push(LoginAttempt { client_id, ..attempt });
         }
     }
     if token.place != JwtPlace::Enhanced {
         let token = BrokerJwt { place: JwtPlace::Enhanced, ..token.clone() };
         let with = "enhanced authentication".to_owned();
-        all.push(LoginAttempt { fields: vec!["place"], with, token, client_id: None });
+        all.push(LoginAttempt::of(vec!["place"], with, token));
     }
     all.push(with_all(link, token, subject.unwrap_or(daemon_id)));
     let mut seen: Vec<String> = Vec::new();
@@ -186,7 +208,7 @@ fn with_claim(token: &BrokerJwt, field: &'static str, claim: &str, value: Value)
     let with = format!("{claim} = {value}");
     let mut token = token.clone();
     token.claims.insert(claim.to_owned(), value);
-    LoginAttempt { fields: vec![field], with, token, client_id: None }
+    LoginAttempt::of(vec![field], with, token)
 }
 
 /// Everything changed at once: more than one field may be at fault.
@@ -199,7 +221,8 @@ fn with_all(link: &LinkSettings, token: &BrokerJwt, subject: &str) -> LoginAttem
         token.claims.insert(claim.to_owned(), value);
     }
     let fields = vec!["audience", "issuer", "subject"];
-    LoginAttempt { fields, with, token, client_id: Some(link.client_id.clone()) }
+    let client_id = Some(link.client_id.clone());
+    LoginAttempt { client_id, ..LoginAttempt::of(fields, with, token) }
 }
 
 fn accepted(step: &mut CheckStep, link: &LinkSettings, attempt: &LoginAttempt) {

@@ -39,6 +39,7 @@ fn every_documented_method_answers_and_every_other_is_refused() {
         let filled = path.replace("{tenant}", "acme").replace("{device}", "pump-1");
         let filled = filled.replace("{id}", NOBODY).replace("{certificate}", NOBODY);
         let filled = filled.replace("{command}", NOBODY).replace("{batch}", NOBODY);
+        let filled = filled.replace("{name}", "hub");
         for method in METHODS {
             let body = matches!(method, "post" | "patch" | "put").then(|| json!({}));
             let headers = format!(

@@ -25,7 +25,11 @@ const REGISTRY: &str = "
             payload, message_id)
         SELECT ('00000000-0000-0000-0000-00000000000' || n)::uuid, now(), now(), coalesce('tenant/' || t || '/device/d/telemetry', 'odd'), t,
             'd', 'telemetry', 'BAD_PAYLOAD', d, 'no json', ('00000000-0000-0000-0000-0000000000f' || n)::uuid
-        FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark'), (3, NULL, 'zeta-mark')) v (n, t, d)";
+        FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark'), (3, NULL, 'zeta-mark')) v (n, t, d);
+    INSERT INTO link_refused (link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at,
+            message_id, queued_at, reason, detail)
+        SELECT 'hub', n, 0, t, 'd', 'telemetry', 'up', 'raw', '{}', now(), now(), gen_random_uuid(), now(), 'REFUSED', d
+        FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark')) v (n, t, d)";
 
 fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-00000000000{number}")
@@ -44,7 +48,14 @@ fn routes() -> Vec<(String, String, Value)> {
 /// The path of a row of this tenant.
 fn path_of(path: &str, tenant: &str, number: u32) -> String {
     let id = id(number);
-    let values = [("{tenant}", tenant), ("{device}", "d"), ("{certificate}", &id), ("{id}", &id)];
+    let id = if path.contains("/links/") { number.to_string() } else { id };
+    let values = [
+        ("{name}", "hub"),
+        ("{tenant}", tenant),
+        ("{device}", "d"),
+        ("{certificate}", &id),
+        ("{id}", &id),
+    ];
     let path = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
     // Names that later routes have in their path.
     path.replace(['{', '}'], "")
@@ -117,7 +128,7 @@ fn no_route_shows_or_changes_another_tenants_rows() {
             let text = shown(reply);
             assert!(!text.contains(MARK), "{caller} {request}: {text}");
             // Without the parameter a list of all tenants is one of the caller's own.
-            let is_own_list = ["devices", "certificates", "quarantine"]
+            let is_own_list = ["devices", "certificates", "quarantine", "links/hub/refused"]
                 .iter()
                 .any(|list| request["route"] == *list && request["parameters"]["tenant"].is_null());
             if !is_public && !is_own_list {
@@ -126,16 +137,17 @@ fn no_route_shows_or_changes_another_tenants_rows() {
         }
     }
     let counts = "SELECT (SELECT count(*) FROM devices) || ' ' || (SELECT count(*) FROM tenants) || ' ' ||
-        (SELECT count(*) FROM quarantine_events) || ' ' ||
+        (SELECT count(*) FROM quarantine_events) || ' ' || (SELECT count(*) FROM link_refused) || ' ' ||
         (SELECT count(*) FROM device_certificates WHERE status = 'ACTIVE') || ' ' || (SELECT count(*) FROM audit_log)";
-    assert_eq!(walk.it.database.value(counts), "3 2 3 2 0", "nothing has changed");
+    assert_eq!(walk.it.database.value(counts), "3 2 3 2 2 0", "nothing has changed");
 }
 
 #[test]
 fn a_bound_caller_finds_its_own_rows_and_another_identifier_does_not_exist() {
     let walk = Walk::start();
     let none = || json!({});
-    for (list, count) in [("devices", 1), ("certificates", 1), ("quarantine", 1)] {
+    let lists = ["devices", "certificates", "quarantine", "links/hub/refused"];
+    for (list, count) in lists.map(|list| (list, 1)) {
         let own = walk.one("v", ask("GET", list, none(), Value::Null)).ok(200);
         assert_eq!(own["items"].as_array().map(Vec::len), Some(count), "{list}: {own}");
         let all = walk.one("all", ask("GET", list, none(), Value::Null)).ok(200);
@@ -163,6 +175,17 @@ fn a_bound_caller_finds_its_own_rows_and_another_identifier_does_not_exist() {
             assert!(from(1).starts_with("200"));
         }
     }
+    let letter = |number: u32| {
+        let route = format!("links/hub/refused/{number}");
+        shown(&walk.one("v", ask("GET", &route, none(), Value::Null)))
+            .replace(&number.to_string(), "<id>")
+    };
+    assert!(letter(1).starts_with("200"), "{}", letter(1));
+    assert!(letter(2).starts_with("404"), "{}", letter(2));
+    assert_eq!(letter(2).replace("<id>", ""), letter(9).replace("<id>", ""));
+    let retried = json!({ "tenant": "acme", "ids": [1, 2] });
+    let retried = walk.one("o", ask("POST", "links/hub/refused/retry", none(), retried)).ok(200);
+    assert_eq!(retried["messages"], 1);
     // Identifiers beside the own tenant select only its own events.
     let chosen = json!({ "tenant": "acme", "ids": [id(2), id(3)] });
     let discarded = walk.one("o", ask("POST", "quarantine/discard", none(), chosen)).ok(200);

@@ -3,7 +3,7 @@
 
 use super::cloud::{CloudBroker, TokenKeys};
 use super::linked::{
-    azure_link, collector, first_appearances, forwards, linked, publish, wait_in_order,
+    azure_link, collector, first_appearances, forwards, is_ready, linked, publish, wait_in_order,
 };
 use crate::support::device::Device;
 use crate::support::wait;
@@ -50,7 +50,7 @@ fn one_connection_lives_through_renewals_and_a_rotated_key_is_survived() {
     it.daemon.wait_metric("sluice_link_state{link=\"gate-1\",state=\"refused\"}", 1.0);
     publish(&mut device, "d0", sent..sent + 10);
     it.database.wait_until("SELECT count(*) FROM telemetry", &(sent + 10).to_string());
-    assert_eq!(it.daemon.get("/readyz").unwrap().0, 200, "an outage of a cloud is none of ours");
+    is_ready(&it);
     assert_eq!(it.database.value("SELECT count(*) FROM link_outbox WHERE link = 'gate-1'"), "10");
     keys.rotate();
     for name in ["gate-1", "gate-2"] {

@@ -25,8 +25,16 @@ pub fn linked(links: &str) -> TestDaemon {
         .broker()
         .registry(&registry())
         .set("REQUIRE_TOKEN", "0")
+        // Above what clouds accept.
+        .set("MAX_PAYLOAD_BYTES", "1000000")
         .file("LINKS_PATH", "links.toml", links)
         .start_ready()
+}
+
+/// An outage of a cloud is none of the daemon's.
+pub fn is_ready(it: &TestDaemon) {
+    let (status, body) = it.daemon.get("/readyz").unwrap();
+    assert_eq!(status, 200, "{body}{}", wait::log_tails());
 }
 
 /// A link of kind `mqtt` over TCP, with these further lines.

@@ -89,7 +89,14 @@ fn publish_next(serving: &mut Serving<'_>, now: Instant) -> Option<Blocked> {
         }
         Err(refused) => {
             serving.lane.queue.put_back(waiting);
-            serving.blocked = Some(no_acknowledgement(refused.0));
+            let explained = no_acknowledgement(refused.0);
+            let link = &serving.context.settings.name;
+            tracing::warn!(
+                %link,
+                "the link {link} sends nothing: {explained}; its messages wait; {}",
+                explained.advice
+            );
+            serving.blocked = Some(explained);
             Some(Blocked::Refused)
         }
     }

@@ -18,6 +18,7 @@ mod events;
 mod limits;
 pub mod linked;
 mod reader;
+mod receiver;
 pub mod rig;
 mod rig_checks;
 mod sender;

@@ -71,7 +71,11 @@ pub async fn run(
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let daemon = ask_daemon(config, &delivery, &explanation).await;
-    let answer = ExplainReply::of(&explanation, daemon);
+    let mut answer = ExplainReply::of(&explanation, daemon);
+    if delivery.arrival.as_ref().is_some_and(|arrival| arrival.is_ignored) {
+        answer.why =
+            "dropped: it has passed this installation, or its topic begins with $".to_owned();
+    }
     match output {
         OutputFormat::Json => table::json(&answer)?,
         OutputFormat::Table => {

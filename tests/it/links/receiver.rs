@@ -70,7 +70,11 @@ fn a_link_needs_no_token_and_every_other_check_holds() {
         ("in/a b/events", "{}", "BAD_TOPIC_FORMAT"),
         ("in/d4/events", "{\"ts\":5}", "TIMESTAMP_OUT_OF_RANGE"),
         ("in/d4/events", "[1]", "BAD_PAYLOAD"),
-        ("any/d4", "{\"specversion\":\"1.0\",\"id\":\"\",\"source\":\"/s\",\"type\":\"t\"}", "BAD_PAYLOAD"),
+        (
+            "any/d4",
+            "{\"specversion\":\"1.0\",\"id\":\"\",\"source\":\"/s\",\"type\":\"t\"}",
+            "BAD_PAYLOAD",
+        ),
     ] {
         let before = events_of(&it, "cloud").len();
         publish(port, topic, None, payload);
@@ -114,11 +118,11 @@ fn an_event_is_one_row_although_sluice_is_killed_before_and_after_the_commit() {
     let it = linked(&mqtt_link("cloud", proxy.port(), RULES));
     it.daemon.wait_metric(UP, 1.0);
     // Between commit and acknowledgement: the row is there, PUBACK does not get through.
-    proxy.hold(Direction::FromClient);
+    proxy.hold(Direction::ToServer);
     publish(port, "in/d1/events", Some("1"), "{\"seq\":1}");
     it.database.wait_until("SELECT count(*) FROM telemetry WHERE seq = 1", "1");
     it.daemon.kill9();
-    proxy.release(Direction::FromClient);
+    proxy.release(Direction::ToServer);
     it.daemon.start_again();
     it.daemon.wait_ready();
     it.daemon.wait_metric(UP, 1.0);
@@ -165,20 +169,24 @@ fn a_message_does_not_come_back_over_another_link() {
     // `a` publishes to ring/a and receives ring/b. `b` receives ring/a and publishes to ring/b over
     // another link, since no link forwards what came from itself.
     let link = |name: &str, node: &str, rules: &str| {
-        mqtt_link(name, port, rules).replace(
-            &format!("client_id = \"{name}\""),
-            &format!("client_id = \"{node}-{name}\""),
-        )
+        mqtt_link(name, port, rules)
+            .replace(&format!("client_id = \"{name}\""), &format!("client_id = \"{node}-{name}\""))
     };
     let send = |to: &str| {
-        format!("publish = [{{ from = \"tenant/+/device/+/#\", to = \"{to}/{{device}}\", mode = \"binary\" }}]")
+        format!(
+            "publish = [{{ from = \"tenant/+/device/+/#\", to = \"{to}/{{device}}\", mode = \"binary\" }}]"
+        )
     };
     let take = |from: &str| {
         format!("ingest = [{{ filter = \"{from}/+\", tenant = \"acme\", device = \"{{2}}\" }}]")
     };
     let a = linked(&format!(
         "node = \"a\"\n{}",
-        link("cloud", "a", &format!("{}\n{}", send("ring/a"), take("ring/b").replace("{2}", "{3}")))
+        link(
+            "cloud",
+            "a",
+            &format!("{}\n{}", send("ring/a"), take("ring/b").replace("{2}", "{3}"))
+        )
     ));
     let b = linked(&format!(
         "node = \"b\"\n{}{}",
@@ -204,16 +212,19 @@ fn a_flood_from_a_link_does_not_starve_the_local_devices() {
     let port = cloud.broker.port();
     let it = linked(&mqtt_link("cloud", port, RULES));
     it.daemon.wait_metric(UP, 1.0);
-    let flood: Vec<Message> =
-        (0..FLOOD).map(|number| Message::new("in/d1/events", format!("{{\"seq\":{number}}}"))).collect();
-    let flooding = std::thread::spawn(move || Device::connect(port, "flood").publish_all(&flood).len());
+    let flood: Vec<Message> = (0..FLOOD)
+        .map(|number| Message::new("in/d1/events", format!("{{\"seq\":{number}}}")))
+        .collect();
+    let flooding =
+        std::thread::spawn(move || Device::connect(port, "flood").publish_all(&flood).len());
     it.database.wait_until("SELECT count(*) > 100 FROM telemetry WHERE device_id = 'd1'", "true");
     let mut device = Device::connect(it.broker.port(), "d2");
     let mut slowest = Duration::ZERO;
     for number in 0..10 {
         let begun = Instant::now();
         device.publish("tenant/acme/device/d2/telemetry", format!("{{\"seq\":{number}}}"));
-        let stored = format!("SELECT count(*) FROM telemetry WHERE device_id = 'd2' AND seq = {number}");
+        let stored =
+            format!("SELECT count(*) FROM telemetry WHERE device_id = 'd2' AND seq = {number}");
         wait::until("a local message is stored", || it.database.value(&stored) == "1");
         slowest = slowest.max(begun.elapsed());
     }

@@ -184,7 +184,7 @@ fn a_broker_that_breaks_mqtt_gets_a_disconnect_with_the_reason() {
         (alias, 0x94),
     ] {
         let (target, peer) = granted(b"", move |caller| {
-            assert!(caller.expect(SUBSCRIBE).ends_with(b"b/#\x01"));
+            assert!(caller.expect(SUBSCRIBE).ends_with(b"b/#\x11"));
             caller.send(&packet(PUBACK, &[0, 1]));
             // It never subscribed with this identifier.
             caller.send(&packet(0x90, &[1, 0, 0, 1]));

@@ -30,7 +30,7 @@ use crate::http::{Api, EstTlsError};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
-use crate::link::file::LinksFileError;
+use crate::link::file::{self, LinksFileError};
 use crate::link::settings::LinkSet;
 use crate::registry::guests::Guests;
 use crate::store::connection::database::{Database, OpenError};
@@ -116,7 +116,8 @@ struct Daemon {
 /// Runs the daemon until `stop` is cancelled.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
-    let links = links::open(config.links.path.as_deref())?;
+    let links = config.links.path.as_deref().map_or_else(|| Ok(LinkSet::default()), file::load)?;
+    let links = watch::Sender::new(Arc::new(links));
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
     // The ops listener answers before the other components can report.

@@ -2,7 +2,6 @@
 //!
 //! It connects queues and decides nothing.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -14,7 +13,6 @@ use crate::domain::forwarding::ForwardPlan;
 use crate::domain::message::{AckToken, Delivery};
 use crate::domain::ports::Acknowledge;
 use crate::lifecycle::Tasks;
-use crate::link::file::{self, LinksFileError};
 use crate::link::fleet::{FleetParts, LinkFleet};
 use crate::link::receiver::{LINK_QUEUE, ReceiverContext};
 use crate::link::sender::wiring::LinkWires;
@@ -42,12 +40,6 @@ impl Acknowledge for AllAcks {
     async fn acknowledge(&self, tokens: Vec<AckToken>) {
         self.session.acknowledge(self.links.acknowledge(tokens)).await;
     }
-}
-
-/// Reads the links file, if there is one.
-pub(super) fn open(path: Option<&Path>) -> Result<watch::Sender<Arc<LinkSet>>, LinksFileError> {
-    let links = path.map_or_else(|| Ok(LinkSet::default()), file::load)?;
-    Ok(watch::Sender::new(Arc::new(links)))
 }
 
 // === impl Daemon ===

@@ -7,6 +7,8 @@
 
 pub(crate) mod codes;
 pub(crate) mod errors;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -14,7 +16,7 @@ use crate::link::settings::LinkSettings;
 
 /// What a refusal or a failure means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explanation {
+pub struct LinkExplanation {
     /// What happened.
     pub what: String,
     /// The likely cause, in words that say so; `None` if what happened says it.
@@ -51,9 +53,9 @@ pub enum CodePacket {
     Auth,
 }
 
-// === impl Explanation ===
+// === impl LinkExplanation ===
 
-impl fmt::Display for Explanation {
+impl fmt::Display for LinkExplanation {
     /// `<what>: <cause>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {

@@ -20,12 +20,13 @@ use crate::lifecycle::backoff::Backoff;
 use crate::lifecycle::outage_log::OutageLog;
 use crate::lifecycle::{Readiness, Tasks};
 use crate::link::receiver::ReceiverContext;
+use crate::link::sender::LinkSender;
 use crate::link::sender::board::LinkBoard;
+use crate::link::sender::context::SenderContext;
 use crate::link::sender::wiring::LinkWires;
-use crate::link::sender::{LinkSender, SenderContext};
 use crate::link::settings::{LinkSet, LinkSettings};
 use crate::store::connection::database::Database;
-use crate::store::links::known::{forget_lanes, node, register};
+use crate::store::links::known::{node, register};
 use crate::telemetry::links::LinkMetrics;
 
 /// The component of log and warnings.
@@ -179,9 +180,6 @@ impl LinkFleet {
         let pool = self.parts.database.pool();
         let registering = async {
             register(pool, &names).await?;
-            for name in self.running.keys().filter(|name| !names.contains(name)) {
-                forget_lanes(pool, name, 0).await?;
-            }
             match &links.node {
                 Some(node) => Ok(node.clone()),
                 None => node(pool).await,
@@ -213,8 +211,8 @@ impl LinkFleet {
             }
         }
         for (name, removed) in running {
+            removed.board.remove();
             self.stop(&removed);
-            self.parts.metrics.forget(name.as_str());
             self.parts.receiver.metrics.remove(&name);
             tracing::info!(link = %name, "the link {name} is no longer in the links file; Sluice stops it, and its messages stay");
         }

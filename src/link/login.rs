@@ -51,7 +51,7 @@ pub struct LoginSource {
 
 /// Why there is no login.
 #[derive(Debug, thiserror::Error)]
-pub enum LoginError {
+pub enum LinkLoginError {
     /// The password file cannot be used.
     #[error("the password file {} cannot be read: {}", .0.path.display(), .0.why)]
     Password(PasswordFault),
@@ -87,7 +87,7 @@ impl LoginSource {
         &self,
         settings: &LinkSettings,
         lane: u16,
-    ) -> Result<RemoteTarget, LoginError> {
+    ) -> Result<RemoteTarget, LinkLoginError> {
         let mut broker = plain(settings, lane);
         let is_persistent = lane == 0 && !settings.ingest.is_empty();
         if !is_persistent {
@@ -148,7 +148,7 @@ impl LoginSource {
     async fn websocket(
         &self,
         settings: &LinkSettings,
-    ) -> Result<Option<WebSocketRequest>, LoginError> {
+    ) -> Result<Option<WebSocketRequest>, LinkLoginError> {
         if !settings.transport.is_websocket() {
             return Ok(None);
         }
@@ -156,8 +156,9 @@ impl LoginSource {
         let host = host_header(&settings.host, settings.port, usual);
         let path_and_query = match (&settings.auth, &self.credentials) {
             (LinkAuth::SigV4 { region, .. } | LinkAuth::Cognito { region, .. }, Some(source)) => {
-                let credentials =
-                    timeout(PATIENCE, source.current()).await.map_err(|_| LoginError::Late)??;
+                let credentials = timeout(PATIENCE, source.current())
+                    .await
+                    .map_err(|_| LinkLoginError::Late)??;
                 presign(&host, region, &credentials, (self.clock)())
             }
             _ => Secret::new("/mqtt".to_owned()),
@@ -192,12 +193,12 @@ fn plain(settings: &LinkSettings, lane: u16) -> BrokerConfig {
     }
 }
 
-async fn password(path: &Path) -> Result<Secret, LoginError> {
+async fn password(path: &Path) -> Result<Secret, LinkLoginError> {
     let owned = path.to_owned();
     let read = disk::run(path, move || disk::read_text(&owned, MAX_PASSWORD_BYTES)).await;
     let read = read.map_err(|error| error.to_string());
     match read.and_then(|text| text.map_err(|error| error.to_string())) {
         Ok(text) => Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
-        Err(why) => Err(LoginError::Password(PasswordFault { path: path.to_owned(), why })),
+        Err(why) => Err(LinkLoginError::Password(PasswordFault { path: path.to_owned(), why })),
     }
 }

@@ -5,8 +5,9 @@
 //! Postgres does not answer, the lock may be lost: all lanes end at once. It decides nothing about a
 //! message that the other broker does not decide, and an outage of that broker ends nothing.
 //!
-//! In reading order: [`lane`] connects and [`serving`] is the loop of one connection; [`looks`] reads
-//! the outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`], [`pace`], [`admission`],
+//! In reading order: [`context`] is what senders share, [`lane`] and [`lane_context`] what a lane holds;
+//! [`lane_run`] connects, [`serving`] is one connection and [`serving_loop`] its loop; [`looks`] reads the
+//! outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`], [`pace`], [`admission`],
 //! [`refused_topics`] and [`endings`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
 //! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it,
@@ -15,11 +16,14 @@
 mod admission;
 mod answers;
 pub mod board;
+pub mod context;
 mod endings;
 mod fresh_credentials;
 mod lane;
+mod lane_context;
 mod lane_counts;
 mod lane_queue;
+mod lane_run;
 mod looks;
 mod pace;
 mod publishing;
@@ -27,6 +31,7 @@ mod receiving;
 mod refused_topics;
 mod reporting;
 mod serving;
+mod serving_loop;
 mod standing;
 mod turn;
 mod upkeep;
@@ -38,28 +43,27 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::board::{LaneState, LinkBoard};
-use self::lane::{Lane, LaneContext};
+use self::context::SenderContext;
+use self::lane::Lane;
+use self::lane_context::LaneContext;
 use self::receiving::LaneReceiving;
 use self::turn::LaneTurn;
 use self::upkeep::Upkeep;
-use self::wiring::LinkWires;
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::ports::Outage;
-use crate::domain::time::Clock;
 use crate::lifecycle::Tasks;
 use crate::lifecycle::backoff::Backoff;
 use crate::lifecycle::outage_log::OutageLog;
 use crate::link::aws::identity::IdentityKeeper;
 use crate::link::login::LoginSource;
-use crate::link::receiver::{LinkReceiver, ReceiverContext};
+use crate::link::receiver::LinkReceiver;
 use crate::link::settings::LinkSettings;
-use crate::store::connection::database::Database;
+use crate::store::links::known::forget_lanes;
 use crate::store::links::outbox::LinkOutbox;
-use crate::telemetry::links::LinkMetrics;
 
 /// Time between two attempts to become the sender.
 const STANDBY_PERIOD: Duration = Duration::from_secs(1);
@@ -72,24 +76,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// DISCONNECT.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
-/// What the senders of all links share.
-#[derive(Clone, Debug)]
-pub struct SenderContext {
-    /// The database of the outbox.
-    pub database: Database,
-    /// The name of this installation.
-    pub node: Arc<str>,
-    /// The client id of this replica at the local broker.
-    pub replica: String,
-    /// Metrics of links.
-    pub metrics: LinkMetrics,
-    /// For links with ingest rules.
-    pub receiver: ReceiverContext,
-    /// Bells of the lanes, and the way of acknowledgements.
-    pub wires: LinkWires,
-    /// The time.
-    pub clock: Clock,
-}
+/// Upper bound for removing the reports of a removed link.
+const FORGET_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sender of one link.
 #[derive(Debug)]
@@ -131,6 +119,19 @@ impl LinkSender {
             }
         }
         self.context.wires.disconnect(self.number, &self.settings.name);
+        if self.board.is_removed() {
+            self.forget().await;
+        }
+    }
+
+    /// Removes what shows the link; its messages stay.
+    async fn forget(&self) {
+        let link = &self.settings.name;
+        let forgetting = forget_lanes(self.context.database.pool(), link, 0);
+        if !matches!(timeout(FORGET_PATIENCE, forgetting).await, Ok(Ok(()))) {
+            tracing::debug!(%link, "the reports of the lanes of a removed link stay; they are out of date");
+        }
+        self.context.metrics.forget(link.as_str());
     }
 
     fn failed(&mut self, why: &str) {
@@ -196,7 +197,7 @@ impl LinkSender {
             connections: AtomicU32::new(wires.first_connection(self.number)),
         });
         tasks.spawn("link credentials", fresh_credentials::run(Arc::clone(&context), stop.clone()));
-        let bells = wires.bells(&self.settings.name, lanes);
+        let bells = wires.bells(self.number, &self.settings.name, lanes);
         for (number, bell) in (0..lanes).zip(bells) {
             let receiving = (number == 0 && !self.settings.ingest.is_empty()).then(|| {
                 let rules = &self.settings.ingest;

@@ -21,7 +21,7 @@ use crate::domain::message::ConnectionId;
 use crate::domain::remote::RemoteMessage;
 use crate::domain::time::Clock;
 use crate::link::aws::identity::IdentityKeeper;
-use crate::link::login::{LoginError, LoginSource};
+use crate::link::login::{LinkLoginError, LoginSource};
 use crate::link::settings::LinkSettings;
 
 /// How long the other broker may take to answer a SUBSCRIBE, a PUBLISH or an AUTH.
@@ -48,7 +48,7 @@ pub struct LinkVisit {
 pub enum VisitError {
     /// There is no login.
     #[error(transparent)]
-    Login(#[from] LoginError),
+    Login(#[from] LinkLoginError),
     /// The connection failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -83,7 +83,7 @@ pub async fn target(
     link: &LinkSettings,
     login: &LoginSource,
     client_id: &str,
-) -> Result<RemoteTarget, LoginError> {
+) -> Result<RemoteTarget, LinkLoginError> {
     let own = LinkSettings { client_id: client_id.to_owned(), lanes: 1, ..link.clone() };
     Ok(without_session(login.target(&own, 0).await?))
 }

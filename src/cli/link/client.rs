@@ -8,7 +8,7 @@ use crate::command::text::printable;
 use crate::domain::link::LinkName;
 use crate::link::explain::codes::of_code;
 use crate::link::explain::errors::{of_error, of_login};
-use crate::link::explain::{CodePacket, Explanation};
+use crate::link::explain::{CodePacket, LinkExplanation};
 use crate::link::login::LoginSource;
 use crate::link::settings::LinkSettings;
 use crate::link::visit::{self, LinkVisit, VisitError};
@@ -56,7 +56,7 @@ pub async fn subscribe(
 }
 
 /// A refusal that the other broker has answered.
-pub fn refused(link: &LinkName, client_id: &str, why: &Explanation) -> Failure {
+pub fn refused(link: &LinkName, client_id: &str, why: &LinkExplanation) -> Failure {
     Failure::new(
         Exit::Negative,
         format!("link {link} (client id {client_id}): {}", printable(&whole(why))),
@@ -86,6 +86,6 @@ pub fn lost(link: &LinkSettings, client_id: &str, error: &VisitError) -> Failure
 // === private helpers ===
 
 /// What happened, the likely cause, and what to do.
-fn whole(why: &Explanation) -> String {
+fn whole(why: &LinkExplanation) -> String {
     format!("{why}; {}", why.advice)
 }

@@ -17,9 +17,9 @@ use crate::link::aws::credentials::{CredentialError, CredentialSource};
 use crate::link::aws::signing_keys::AwsCredentials;
 use crate::link::explain::codes::of_code;
 use crate::link::explain::errors::{of_error, of_login};
-use crate::link::explain::{CodePacket, Explanation};
+use crate::link::explain::{CodePacket, LinkExplanation};
 use crate::link::kind::LinkKind;
-use crate::link::login::{LoginError, LoginSource};
+use crate::link::login::{LinkLoginError, LoginSource};
 use crate::link::settings::{LinkAuth, LinkSettings};
 use crate::link::visit::{self, LinkVisit};
 
@@ -44,7 +44,7 @@ pub struct ConnectOutcome {
 #[derive(Debug)]
 pub enum ConnectFault {
     /// There is no login.
-    Login(LoginError),
+    Login(LinkLoginError),
     /// The connection failed.
     Broker(BrokerError),
 }
@@ -184,7 +184,7 @@ fn described(credentials: &AwsCredentials, now: Timestamp) -> String {
 fn upgrade(
     link: &LinkSettings,
     facts: Option<&UpgradeFacts>,
-    fault: Option<&Explanation>,
+    fault: Option<&LinkExplanation>,
 ) -> CheckStep {
     if !link.transport.is_websocket() {
         return CheckStep::skipped(11, "websocket", "the link uses no websocket");
@@ -228,7 +228,7 @@ fn forbidden(step: &mut CheckStep, link: &LinkSettings) {
 async fn refused(
     link: &LinkSettings,
     fault: &ConnectFault,
-    explained: Option<Explanation>,
+    explained: Option<LinkExplanation>,
     target: Option<&RemoteTarget>,
     suspicion: Suspicion,
 ) -> CheckStep {

@@ -3,7 +3,7 @@
 use super::report::CheckStep;
 use crate::broker::remote::facts::{RemoteFacts, TlsFacts};
 use crate::clock;
-use crate::link::explain::Explanation;
+use crate::link::explain::LinkExplanation;
 use crate::link::settings::{LinkAuth, LinkSettings};
 
 /// Days before the end of the server's certificate from which the step warns.
@@ -12,7 +12,7 @@ const SOON_DAYS: f64 = 14.0;
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// Step 8. `fault`: why there is no session, if TLS is the cause.
-pub fn tls(link: &LinkSettings, facts: &RemoteFacts, fault: Option<&Explanation>) -> CheckStep {
+pub fn tls(link: &LinkSettings, facts: &RemoteFacts, fault: Option<&LinkExplanation>) -> CheckStep {
     if !link.transport.is_encrypted() {
         return CheckStep::skipped(8, "TLS", "the link uses no TLS");
     }

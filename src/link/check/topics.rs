@@ -10,7 +10,7 @@ use crate::config::sections::broker::JwtPlace;
 use crate::domain::exchange::{OutgoingMessage, PublishTopic};
 use crate::link::explain::codes::of_code;
 use crate::link::explain::errors::of_error;
-use crate::link::explain::{CodePacket, Explanation};
+use crate::link::explain::{CodePacket, LinkExplanation};
 use crate::link::settings::{LinkAuth, LinkSettings};
 use crate::link::visit::{LinkVisit, VisitError};
 
@@ -183,6 +183,6 @@ fn ended(step: &mut CheckStep, link: &LinkSettings, error: &VisitError) {
     }
 }
 
-fn refused(step: &mut CheckStep, why: &Explanation) {
+fn refused(step: &mut CheckStep, why: &LinkExplanation) {
     step.fail(why.to_string(), why.advice.clone());
 }

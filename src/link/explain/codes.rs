@@ -2,7 +2,7 @@
 //!
 //! It names fields of the links file, and what must be changed at the other broker.
 
-use super::{CodePacket, Explanation, FailureClass, field};
+use super::{CodePacket, FailureClass, LinkExplanation, field};
 use crate::link::kind::LinkKind;
 use crate::link::settings::{LinkAuth, LinkSettings};
 
@@ -18,7 +18,7 @@ pub fn of_code(
     packet: CodePacket,
     code: u8,
     subject: Option<&str>,
-) -> Explanation {
+) -> LinkExplanation {
     let about = subject.map(|subject| format!(" for {subject}")).unwrap_or_default();
     let what = match packet {
         CodePacket::ConnAck => {
@@ -48,7 +48,7 @@ pub fn of_code(
         0x97 if packet == CodePacket::Disconnect => FailureClass::Unavailable,
         _ => FailureClass::Refused,
     };
-    Explanation { what, cause: Some(cause.to_owned()), advice, class }
+    LinkExplanation { what, cause: Some(cause.to_owned()), advice, class }
 }
 
 fn at_connect(settings: &LinkSettings, code: u8) -> (&'static str, String) {

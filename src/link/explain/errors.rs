@@ -5,26 +5,26 @@
 use tokio_rustls::rustls::{self, AlertDescription as Alert, CertificateError};
 
 use super::codes::{login_fields, of_code};
-use super::{CodePacket, Explanation, FailureClass, field};
+use super::{CodePacket, FailureClass, LinkExplanation, field};
 use crate::broker::error::BrokerError;
 use crate::clock;
 use crate::link::aws::server_date::ClockDifference;
 use crate::link::kind::LinkKind;
-use crate::link::login::LoginError;
+use crate::link::login::LinkLoginError;
 use crate::link::settings::LinkSettings;
 
 /// What a failed login means: no packet was sent.
-pub fn of_login(settings: &LinkSettings, error: &LoginError) -> Explanation {
+pub fn of_login(settings: &LinkSettings, error: &LinkLoginError) -> LinkExplanation {
     let advice = match error {
-        LoginError::Password(_) => format!("correct {}", field(settings, "password_file")),
-        LoginError::Credentials(error) => error.advice().to_owned(),
-        LoginError::Late => "check the network and the name server of this machine".to_owned(),
+        LinkLoginError::Password(_) => format!("correct {}", field(settings, "password_file")),
+        LinkLoginError::Credentials(error) => error.advice().to_owned(),
+        LinkLoginError::Late => "check the network and the name server of this machine".to_owned(),
     };
     let class = match error {
-        LoginError::Late => FailureClass::Unavailable,
+        LinkLoginError::Late => FailureClass::Unavailable,
         _ => FailureClass::Refused,
     };
-    Explanation { what: format!("there is no login: {error}"), cause: None, advice, class }
+    LinkExplanation { what: format!("there is no login: {error}"), cause: None, advice, class }
 }
 
 /// The packet and the code of an error, if the other broker gave one.
@@ -41,9 +41,9 @@ pub fn code_of(error: &BrokerError) -> Option<(CodePacket, u8)> {
 }
 
 /// What an error of the connection means.
-pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> Explanation {
+pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> LinkExplanation {
     let named = |name| field(settings, name);
-    let unavailable = |what: String, advice: String| Explanation {
+    let unavailable = |what: String, advice: String| LinkExplanation {
         what,
         cause: None,
         advice,
@@ -84,12 +84,14 @@ pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> Explanation {
             "the other broker closed the connection without a reason".to_owned(),
             closed_advice(settings),
         ),
-        BrokerError::TlsFile { .. } | BrokerError::Disk(_) | BrokerError::Mint(_) => Explanation {
-            what: error.to_string(),
-            cause: None,
-            advice: "correct the file; Sluice reads it at each connect".to_owned(),
-            class: FailureClass::Refused,
-        },
+        BrokerError::TlsFile { .. } | BrokerError::Disk(_) | BrokerError::Mint(_) => {
+            LinkExplanation {
+                what: error.to_string(),
+                cause: None,
+                advice: "correct the file; Sluice reads it at each connect".to_owned(),
+                class: FailureClass::Refused,
+            }
+        }
         BrokerError::LoginAges => unavailable(
             "the login token ends soon".to_owned(),
             "Sluice connects again with a new token".to_owned(),
@@ -107,7 +109,7 @@ fn server_clock(error: &BrokerError) -> Option<ClockDifference> {
     ClockDifference::find(date.as_deref()?, clock::now())
 }
 
-fn of_upgrade(settings: &LinkSettings, status: u16, error: &BrokerError) -> Explanation {
+fn of_upgrade(settings: &LinkSettings, status: u16, error: &BrokerError) -> LinkExplanation {
     let named = |name| field(settings, name);
     let login = login_fields(settings);
     let (cause, advice, class) = match (status, server_clock(error)) {
@@ -139,10 +141,10 @@ fn of_upgrade(settings: &LinkSettings, status: u16, error: &BrokerError) -> Expl
             FailureClass::Refused,
         ),
     };
-    Explanation { what: error.to_string(), cause: Some(cause), advice, class }
+    LinkExplanation { what: error.to_string(), cause: Some(cause), advice, class }
 }
 
-fn of_tls(settings: &LinkSettings, source: &rustls::Error) -> Explanation {
+fn of_tls(settings: &LinkSettings, source: &rustls::Error) -> LinkExplanation {
     use rustls::Error;
     let named = |name| field(settings, name);
     let advice = match source {
@@ -185,7 +187,7 @@ fn of_tls(settings: &LinkSettings, source: &rustls::Error) -> Explanation {
         _ => format!("check {}, {} and {}", named("host"), named("port"), named("ca_cert")),
     };
     let what = format!("TLS with the other broker failed ({source})");
-    Explanation { what, cause: None, advice, class: FailureClass::Refused }
+    LinkExplanation { what, cause: None, advice, class: FailureClass::Refused }
 }
 
 fn name_advice(settings: &LinkSettings) -> String {
@@ -240,10 +242,10 @@ fn closed_advice(settings: &LinkSettings) -> String {
     }
 }
 
-fn with_text(explanation: Explanation, reason: Option<&str>) -> Explanation {
+fn with_text(explanation: LinkExplanation, reason: Option<&str>) -> LinkExplanation {
     match reason {
         Some(reason) => {
-            Explanation { what: format!("{} (\"{reason}\")", explanation.what), ..explanation }
+            LinkExplanation { what: format!("{} (\"{reason}\")", explanation.what), ..explanation }
         }
         None => explanation,
     }

@@ -1,5 +1,5 @@
-//! Checks a message against the limits of the other broker before it is sent: whoever breaks them is
-//! disconnected, not answered.
+//! Checks a message against the limits of the other broker before it is sent: a client that breaks them
+//! is disconnected, not answered.
 //!
 //! It sends nothing, and it changes no message to make it fit.
 

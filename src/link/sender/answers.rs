@@ -5,8 +5,8 @@
 
 use tokio::time::Instant;
 
-use super::lane_queue::Waiting;
-use super::serving::Serving;
+use super::lane_queue::HeldForward;
+use super::serving::LaneConnection;
 use crate::domain::outbox::{DeadLetterCause, DeadLetterReason};
 use crate::link::explain::CodePacket;
 use crate::link::explain::codes::{NOT_AUTHORIZED, of_code};
@@ -26,7 +26,7 @@ const QUOTA_EXCEEDED: u8 = 0x97;
 const PAYLOAD_INVALID: u8 = 0x99;
 
 /// Takes the answer to a message.
-pub(super) fn take(serving: &mut Serving<'_>, packet_id: u16, code: u8, text: Option<&str>) {
+pub(super) fn take(serving: &mut LaneConnection<'_>, packet_id: u16, code: u8, text: Option<&str>) {
     let Some(waiting) = serving.lane.queue.answered(packet_id) else { return };
     if waiting.is_try {
         serving.trying = None;
@@ -49,7 +49,7 @@ pub(super) fn take(serving: &mut Serving<'_>, packet_id: u16, code: u8, text: Op
                     serving.context.settings.name
                 );
             }
-            return serving.lane.queue.put_back(Waiting { was_sent: false, ..waiting });
+            return serving.lane.queue.put_back(HeldForward { was_sent: false, ..waiting });
         }
         TOPIC_INVALID => DeadLetterCause::BadTopic,
         TOO_LARGE => DeadLetterCause::TooLarge,
@@ -65,7 +65,7 @@ pub(super) fn take(serving: &mut Serving<'_>, packet_id: u16, code: u8, text: Op
 }
 
 /// Makes dead letters of the messages that have waited too long for their topics.
-pub(super) fn refuse_late(serving: &mut Serving<'_>, late: Vec<(i64, u8)>) {
+pub(super) fn refuse_late(serving: &mut LaneConnection<'_>, late: Vec<(i64, u8)>) {
     for (id, code) in late {
         let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, None);
         let detail = format!("{explained}; it was tried until refuse_after");
@@ -78,7 +78,7 @@ pub(super) fn refuse_late(serving: &mut Serving<'_>, late: Vec<(i64, u8)>) {
     }
 }
 
-fn accepted(serving: &mut Serving<'_>, waiting: &Waiting) {
+fn accepted(serving: &mut LaneConnection<'_>, waiting: &HeldForward) {
     let id = waiting.forward.id;
     serving.lane.queue.finish(id);
     serving.lane.endings.acknowledged(id);
@@ -101,7 +101,7 @@ fn accepted(serving: &mut Serving<'_>, waiting: &Waiting) {
 }
 
 /// Only the topic waits; the messages of it that are ready wait with it.
-fn topic_refused(serving: &mut Serving<'_>, waiting: &Waiting, code: u8, now: Instant) {
+fn topic_refused(serving: &mut LaneConnection<'_>, waiting: &HeldForward, code: u8, now: Instant) {
     let topic = waiting.forward.topic.as_str();
     if !serving.lane.refused.has(topic) {
         let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, Some(topic));

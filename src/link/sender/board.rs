@@ -57,6 +57,8 @@ pub struct LinkBoard {
     changed: Notify,
     /// Set when the link is stopped for good: its series are no longer updated.
     is_retired: AtomicBool,
+    /// Set when the link is no longer in the links file.
+    is_removed: AtomicBool,
     metrics: LinkMetrics,
     clock: Clock,
 }
@@ -107,6 +109,7 @@ impl LinkBoard {
             oldest: Mutex::default(),
             changed: Notify::new(),
             is_retired: AtomicBool::new(false),
+            is_removed: AtomicBool::new(false),
             metrics,
             clock,
         };
@@ -176,6 +179,17 @@ impl LinkBoard {
     /// Stops the updates of the metrics: another board shows the link now, or none.
     pub fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// The link is no longer in the links file: its sender removes what shows it.
+    pub fn remove(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+        self.retire();
+    }
+
+    /// Whether the link is no longer in the links file.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
     }
 
     /// Waits until a state has changed since the last call.

@@ -58,7 +58,7 @@ pub(super) enum Conclusion {
 
 /// The recent ends of a lane.
 #[derive(Debug, Default)]
-pub(super) struct Endings {
+pub(super) struct LaneEndings {
     /// The message that was the oldest one in flight at the last ends, and their number.
     suspect: Option<(i64, u32)>,
     quick: u32,
@@ -68,9 +68,9 @@ pub(super) struct Endings {
     window: Option<usize>,
 }
 
-// === impl Endings ===
+// === impl LaneEndings ===
 
-impl Endings {
+impl LaneEndings {
     /// Records the end of a connection.
     pub(super) fn ended(&mut self, end: &ConnectionEnd, window: usize) -> Conclusion {
         if end.made_progress {
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_message_that_ends_three_connections_is_sent_alone_and_then_becomes_a_dead_letter() {
-        let mut endings = Endings::default();
+        let mut endings = LaneEndings::default();
         for _ in 0..2 {
             assert_eq!(endings.ended(&end(Some(7), false), 1000), Conclusion::Retry);
             assert!(endings.window() > 1);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_acknowledged_or_no_longer_the_oldest_is_no_suspect() {
-        let mut endings = Endings::default();
+        let mut endings = LaneEndings::default();
         for _ in 0..3 {
             endings.ended(&end(Some(7), false), 1000);
         }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn many_culprits_in_a_row_are_flapping_and_keep_their_messages() {
-        let mut endings = Endings::default();
+        let mut endings = LaneEndings::default();
         let mut culprits = 0;
         let mut last = Conclusion::Retry;
         for id in 0..10 {
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn three_quick_ends_without_a_message_are_flapping() {
-        let mut endings = Endings::default();
+        let mut endings = LaneEndings::default();
         let ends = [(); 4].map(|()| endings.ended(&end(None, false), 20));
         assert_eq!(ends[..3], [Conclusion::Retry, Conclusion::Retry, Conclusion::Flapping]);
         let long = ConnectionEnd { lasted: Duration::from_mins(1), ..end(None, false) };

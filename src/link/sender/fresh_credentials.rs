@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::lane::LaneContext;
+use super::lane_context::LaneContext;
 use crate::domain::time::Timestamp;
 
 /// Runs until `stop`.

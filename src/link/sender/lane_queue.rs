@@ -24,9 +24,9 @@ const USUAL_BYTES: usize = 64 * 1024;
 /// The messages of a lane.
 #[derive(Debug)]
 pub(super) struct LaneQueue {
-    ready: VecDeque<Waiting>,
+    ready: VecDeque<HeldForward>,
     ready_bytes: usize,
-    sent: HashMap<u16, Waiting>,
+    sent: HashMap<u16, HeldForward>,
     sent_bytes: usize,
     finished: Vec<i64>,
     /// Bytes of an average message.
@@ -35,7 +35,7 @@ pub(super) struct LaneQueue {
 
 /// A message that the lane holds.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct HeldForward {
     pub(super) forward: QueuedForward,
     /// Bytes of its packet, at least.
     pub(super) bytes: usize,
@@ -87,7 +87,7 @@ impl LaneQueue {
             let bytes = packet_bytes(&forward);
             self.average = (self.average * 7 + bytes) / 8 + 1;
             self.ready_bytes += bytes;
-            self.ready.push_back(Waiting { forward, bytes, was_sent: false, is_try: false });
+            self.ready.push_back(HeldForward { forward, bytes, was_sent: false, is_try: false });
         }
         if !is_behind {
             self.sort();
@@ -98,23 +98,23 @@ impl LaneQueue {
     pub(super) fn add_try(&mut self, forward: QueuedForward) {
         let bytes = packet_bytes(&forward);
         self.ready_bytes += bytes;
-        self.ready.push_front(Waiting { forward, bytes, was_sent: true, is_try: true });
+        self.ready.push_front(HeldForward { forward, bytes, was_sent: true, is_try: true });
     }
 
     /// The next message to send.
-    pub(super) fn next(&self) -> Option<&Waiting> {
+    pub(super) fn next(&self) -> Option<&HeldForward> {
         self.ready.front()
     }
 
     /// Takes the next message.
-    pub(super) fn take_next(&mut self) -> Option<Waiting> {
+    pub(super) fn take_next(&mut self) -> Option<HeldForward> {
         let waiting = self.ready.pop_front()?;
         self.ready_bytes -= waiting.bytes;
         Some(waiting)
     }
 
     /// Puts a message back: it is sent next.
-    pub(super) fn put_back(&mut self, waiting: Waiting) {
+    pub(super) fn put_back(&mut self, waiting: HeldForward) {
         self.ready_bytes += waiting.bytes;
         let is_first = self.ready.front().is_none_or(|first| waiting.forward.id < first.forward.id);
         self.ready.push_front(waiting);
@@ -124,13 +124,13 @@ impl LaneQueue {
     }
 
     /// Records a message that was sent.
-    pub(super) fn sent(&mut self, packet_id: u16, waiting: Waiting) {
+    pub(super) fn sent(&mut self, packet_id: u16, waiting: HeldForward) {
         self.sent_bytes += waiting.bytes;
-        self.sent.insert(packet_id, Waiting { was_sent: true, ..waiting });
+        self.sent.insert(packet_id, HeldForward { was_sent: true, ..waiting });
     }
 
     /// Takes the message that the broker has answered.
-    pub(super) fn answered(&mut self, packet_id: u16) -> Option<Waiting> {
+    pub(super) fn answered(&mut self, packet_id: u16) -> Option<HeldForward> {
         let waiting = self.sent.remove(&packet_id)?;
         self.sent_bytes -= waiting.bytes;
         Some(waiting)
@@ -167,7 +167,7 @@ impl LaneQueue {
     /// Takes out the unsent messages of a topic: they stay in the outbox. Returns their ids, and when
     /// they were queued.
     pub(super) fn leave_out_topic(&mut self, topic: &str) -> Vec<(i64, Timestamp)> {
-        let of_topic = |waiting: &&Waiting| waiting.forward.topic == topic;
+        let of_topic = |waiting: &&HeldForward| waiting.forward.topic == topic;
         let left_out = self.ready.iter().filter(of_topic);
         let ids = left_out.map(|waiting| (waiting.forward.id, waiting.forward.queued_at)).collect();
         self.leave_out(|waiting| waiting.forward.topic == topic);
@@ -180,7 +180,7 @@ impl LaneQueue {
     }
 
     /// Takes the unsent message with this id.
-    pub(super) fn take(&mut self, id: i64) -> Option<Waiting> {
+    pub(super) fn take(&mut self, id: i64) -> Option<HeldForward> {
         let place = self.ready.iter().position(|waiting| waiting.forward.id == id)?;
         let waiting = self.ready.remove(place)?;
         self.ready_bytes -= waiting.bytes;
@@ -192,7 +192,7 @@ impl LaneQueue {
         (self.sent.len(), self.sent_bytes)
     }
 
-    fn leave_out(&mut self, is_left_out: impl Fn(&Waiting) -> bool) {
+    fn leave_out(&mut self, is_left_out: impl Fn(&HeldForward) -> bool) {
         self.ready.retain(|waiting| !is_left_out(waiting));
         self.ready_bytes = self.ready.iter().map(|waiting| waiting.bytes).sum();
     }
@@ -202,9 +202,9 @@ impl LaneQueue {
     }
 }
 
-// === impl Waiting ===
+// === impl HeldForward ===
 
-impl Waiting {
+impl HeldForward {
     /// Seconds since the message was put into the outbox.
     pub(super) fn age(&self, now: Timestamp) -> f64 {
         now.seconds_since(self.forward.queued_at).max(0.0)

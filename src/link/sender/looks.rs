@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::endings::QUICK;
 use super::receiving::LaneReceiving;
-use super::serving::{ServedEnd, Serving};
+use super::serving::{LaneConnection, ServedEnd};
 use super::turn::TurnAnswer;
 
 /// Time between two looks into the outbox without a signal.
@@ -20,9 +20,9 @@ const TURN_PAUSE: Duration = Duration::from_millis(40);
 /// So many acknowledged messages are deleted at once.
 const FINISH_MANY: usize = 500;
 
-// === impl Serving ===
+// === impl LaneConnection ===
 
-impl Serving<'_> {
+impl LaneConnection<'_> {
     /// Begins a turn, if one is due and none is under way.
     pub(super) fn begin_turn_if_due(&mut self, now: Instant) -> Result<(), ServedEnd> {
         if self.turn.is_some() {

@@ -28,9 +28,9 @@ const FEWEST: f64 = 10.0;
 
 /// Messages and bytes that one connection may publish.
 #[derive(Debug)]
-pub(super) struct Pace {
-    messages: Bucket,
-    bytes: Bucket,
+pub(super) struct LanePace {
+    messages: PaceBucket,
+    bytes: PaceBucket,
     /// Set while the broker throttles.
     throttled: Option<Throttled>,
     /// Messages of this second and of the one before, to know the rate where there is no limit.
@@ -50,20 +50,20 @@ struct Throttled {
 
 /// A token bucket; a rate of `None` is no limit.
 #[derive(Debug)]
-struct Bucket {
+struct PaceBucket {
     limit: Option<f64>,
     level: f64,
     filled_at: Instant,
 }
 
-// === impl Pace ===
+// === impl LanePace ===
 
-impl Pace {
+impl LanePace {
     /// A full allowance.
     pub(super) fn new(limits: &LinkLimits, now: Instant) -> Self {
         Self {
-            messages: Bucket::new(limits.rate, now),
-            bytes: Bucket::new(limits.bytes_per_second, now),
+            messages: PaceBucket::new(limits.rate, now),
+            bytes: PaceBucket::new(limits.bytes_per_second, now),
             throttled: None,
             counted_since: now,
             counted: 0.0,
@@ -128,9 +128,9 @@ impl Pace {
     }
 }
 
-// === impl Bucket ===
+// === impl PaceBucket ===
 
-impl Bucket {
+impl PaceBucket {
     fn new(limit: u32, now: Instant) -> Self {
         let limit = (limit != u32::MAX).then(|| f64::from(limit).max(1.0));
         let level = limit.map_or(0.0, |limit| limit * (1.0 - STEADY));
@@ -166,14 +166,14 @@ mod tests {
     use super::*;
     use crate::link::kind::LinkKind;
 
-    fn pace(rate: u32, bytes_per_second: u32) -> (Pace, Instant) {
+    fn pace(rate: u32, bytes_per_second: u32) -> (LanePace, Instant) {
         let now = Instant::now();
         let limits = LinkLimits { rate, bytes_per_second, ..LinkLimits::of(LinkKind::Mqtt) };
-        (Pace::new(&limits, now), now)
+        (LanePace::new(&limits, now), now)
     }
 
     /// Sends as fast as allowed for some seconds; returns when each message was sent.
-    fn sent(pace: &mut Pace, start: Instant, seconds: u64, bytes: usize) -> Vec<Duration> {
+    fn sent(pace: &mut LanePace, start: Instant, seconds: u64, bytes: usize) -> Vec<Duration> {
         let (mut now, mut times) = (start, Vec::new());
         while now < start + Duration::from_secs(seconds) {
             match pace.wait_for(bytes, now) {

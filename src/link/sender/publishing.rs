@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::admission;
 use super::endings::LastPacket;
-use super::lane::LaneContext;
-use super::serving::Serving;
+use super::lane_context::LaneContext;
+use super::serving::LaneConnection;
 use crate::broker::transport::publish_encoder::WINDOW_FULL;
 use crate::domain::exchange::{OutgoingMessage, PublishTopic};
 use crate::domain::outbox::{DeadLetterReason, QueuedForward};
 use crate::link::cloud_event::write::{EventSource, write};
-use crate::link::explain::{Explanation, FailureClass};
+use crate::link::explain::{FailureClass, LinkExplanation};
 
 /// The packet is larger than CONNACK allows.
 const PACKET_TOO_LARGE: u8 = 0x95;
@@ -35,7 +35,7 @@ pub(super) enum Blocked {
 }
 
 /// Sends as much as is allowed.
-pub(super) fn publish_ready(serving: &mut Serving<'_>, now: Instant) -> Blocked {
+pub(super) fn publish_ready(serving: &mut LaneConnection<'_>, now: Instant) -> Blocked {
     if serving.blocked.is_some() {
         return Blocked::Refused;
     }
@@ -59,7 +59,7 @@ pub(super) fn publish_ready(serving: &mut Serving<'_>, now: Instant) -> Blocked 
 }
 
 /// Sends the next message, or makes a dead letter of it.
-fn publish_next(serving: &mut Serving<'_>, now: Instant) -> Option<Blocked> {
+fn publish_next(serving: &mut LaneConnection<'_>, now: Instant) -> Option<Blocked> {
     let waiting = serving.lane.queue.take_next()?;
     let message = match encode(&serving.context, &waiting.forward) {
         Ok(message) => message,
@@ -128,13 +128,13 @@ fn event_of(forward: &QueuedForward) -> EventSource<'_> {
     }
 }
 
-fn no_acknowledgement(code: u8) -> Explanation {
+fn no_acknowledgement(code: u8) -> LinkExplanation {
     let what = if code == QOS_NOT_SUPPORTED {
         "the other broker accepts messages at QoS 0 only, and a link needs acknowledgements"
     } else {
         "the other broker does not accept what a link sends"
     };
-    Explanation {
+    LinkExplanation {
         what: format!("{what} (code 0x{code:02X})"),
         cause: None,
         advice: "allow QoS 1 at the other broker".to_owned(),

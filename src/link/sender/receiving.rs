@@ -10,7 +10,7 @@ use crate::broker::error::BrokerError;
 use crate::broker::remote::connection::RemoteConnection;
 use crate::domain::message::AckToken;
 use crate::link::explain::codes::of_code;
-use crate::link::explain::{CodePacket, Explanation};
+use crate::link::explain::{CodePacket, LinkExplanation};
 use crate::link::receiver::LinkReceiver;
 use crate::link::settings::LinkSettings;
 use crate::telemetry::links::LinkMetrics;
@@ -113,7 +113,7 @@ impl LaneReceiving {
         codes: &[u8],
         settings: &LinkSettings,
         metrics: &LinkMetrics,
-    ) -> Option<Explanation> {
+    ) -> Option<LinkExplanation> {
         let place = self.open.iter().position(|(open, _)| *open == packet_id)?;
         let (_, filters) = self.open.swap_remove(place);
         let mut first = None;
@@ -130,7 +130,7 @@ impl LaneReceiving {
     }
 
     /// The explanation of a refused filter, while there is one.
-    pub(super) fn refusal(&self, settings: &LinkSettings) -> Option<Explanation> {
+    pub(super) fn refusal(&self, settings: &LinkSettings) -> Option<LinkExplanation> {
         let (filter, code) = self.refused.first()?;
         Some(of_code(settings, CodePacket::SubAck, *code, Some(filter)))
     }

@@ -1,32 +1,22 @@
-//! The loop of one connection of a lane, from CONNACK to its end: messages to the other broker, its
-//! answers, turns at the outbox, and for lane 0 what comes in.
+//! One connection of a lane after CONNACK: what is known of it, and how it may end.
 //!
-//! It never connects. Nothing is sent before a turn at the outbox was answered on this connection:
-//! that shows that this replica still has the lock.
+//! It waits for nothing: the loop is in a file of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::answers;
-use super::endings::{ConnectionEnd, LastPacket, QUICK};
-use super::lane::{Lane, LaneContext, OutboxGone};
-use super::lane_queue::Waiting;
-use super::publishing::{self, Blocked};
+use super::endings::{ConnectionEnd, LastPacket};
+use super::lane::Lane;
+use super::lane_context::{LaneContext, OutboxGone};
+use super::lane_queue::HeldForward;
 use super::turn::TurnAnswer;
 use crate::broker::error::BrokerError;
 use crate::broker::remote::connection::RemoteConnection;
-use crate::broker::remote::event::RemoteEvent;
-use crate::domain::message::AckToken;
 use crate::domain::outbox::DeadLetterReason;
-use crate::domain::time::Timestamp;
-use crate::link::explain::Explanation;
-
-/// How long the messages in flight may take at the stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
+use crate::link::explain::LinkExplanation;
 
 /// A websocket at AWS lives at most 24 hours: it is replaced at a quiet moment before that.
 const LONGEST_WEBSOCKET: Duration = Duration::from_hours(23);
@@ -35,7 +25,7 @@ const LONGEST_WEBSOCKET: Duration = Duration::from_hours(23);
 const WEBSOCKET_JITTER: Duration = Duration::from_mins(30);
 
 /// One connection of a lane.
-pub(super) struct Serving<'a> {
+pub(super) struct LaneConnection<'a> {
     pub(super) lane: &'a mut Lane,
     pub(super) connection: RemoteConnection,
     pub(super) context: Arc<LaneContext>,
@@ -54,7 +44,7 @@ pub(super) struct Serving<'a> {
     pub(super) has_worked: bool,
     pub(super) show_at: Instant,
     /// Why nothing can be published on this connection.
-    pub(super) blocked: Option<Explanation>,
+    pub(super) blocked: Option<LinkExplanation>,
 }
 
 /// How a connection ended.
@@ -81,9 +71,9 @@ impl From<OutboxGone> for ServedEnd {
     }
 }
 
-// === impl Serving ===
+// === impl LaneConnection ===
 
-impl<'a> Serving<'a> {
+impl<'a> LaneConnection<'a> {
     pub(super) fn new(lane: &'a mut Lane, connection: RemoteConnection) -> Self {
         let context = Arc::clone(&lane.context);
         let now = Instant::now();
@@ -119,140 +109,6 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Serves until the connection ends, or `stop`.
-    pub(super) async fn run(&mut self, stop: &CancellationToken) -> ServedEnd {
-        if let Err(error) = self.begin() {
-            return self.failed(error);
-        }
-        loop {
-            self.show_state();
-            let paced = match self.work() {
-                Ok(paced) => paced,
-                Err(end) => return end,
-            };
-            if self.is_retired() {
-                return ServedEnd::Retired;
-            }
-            let timer = self.next_timer(paced);
-            let happened = tokio::select! {
-                biased;
-                () = stop.cancelled() => return ServedEnd::Stopped,
-                happened = happening(self.lane, &mut self.connection, &mut self.turn) => happened,
-                () = sleep_until(timer) => Happening::Timer,
-            };
-            if let Err(end) = self.take(happened) {
-                return end;
-            }
-        }
-    }
-
-    fn take(&mut self, happened: Happening) -> Result<(), ServedEnd> {
-        match happened {
-            Happening::Timer => {
-                let now = Instant::now();
-                if now >= self.connected_at + QUICK {
-                    self.note_works();
-                }
-                let Some(receiving) = &mut self.lane.receiving else { return Ok(()) };
-                receiving
-                    .run_timers(&mut self.connection, &self.context.settings, now)
-                    .map_err(|error| self.failed(error))
-            }
-            Happening::Bell => {
-                self.bell_rang();
-                Ok(())
-            }
-            Happening::HandedOver => Ok(()),
-            Happening::Acks(tokens) => {
-                self.acknowledge(tokens);
-                Ok(())
-            }
-            Happening::Turn(None) => Err(ServedEnd::OutboxGone),
-            Happening::Turn(Some(answer)) => {
-                self.turn = None;
-                self.take_rows(answer);
-                Ok(())
-            }
-            Happening::Event(event) => match *event {
-                Ok(event) => {
-                    self.take_event(event);
-                    Ok(())
-                }
-                Err(error) => Err(self.failed(error)),
-            },
-        }
-    }
-
-    /// Subscribes, if the lane receives.
-    fn begin(&mut self) -> Result<(), BrokerError> {
-        let (settings, metrics) = (&self.context.settings, &self.context.metrics);
-        if let Some(receiving) = &mut self.lane.receiving {
-            receiving.connected(&mut self.connection, settings, metrics)?;
-            self.last = LastPacket::Subscribe;
-        }
-        Ok(())
-    }
-
-    /// Sends what may be sent, and begins a turn if one is due. Returns when the pace allows the next
-    /// message.
-    fn work(&mut self) -> Result<Option<Instant>, ServedEnd> {
-        let now = Instant::now();
-        let mut paced = None;
-        if self.may_send && !self.is_retiring(now) {
-            match publishing::publish_ready(self, now) {
-                Blocked::Paced(at) => paced = Some(at),
-                Blocked::Window | Blocked::Empty | Blocked::Refused => {}
-            }
-        }
-        let late = self.lane.refused.take_late((self.context.clock)());
-        answers::refuse_late(self, late);
-        self.begin_turn_if_due(now)?;
-        Ok(paced)
-    }
-
-    fn take_event(&mut self, event: RemoteEvent) {
-        match event {
-            RemoteEvent::Answered { packet_id, code, reason } => {
-                answers::take(self, packet_id, code, reason.as_deref());
-            }
-            RemoteEvent::Granted { packet_id, codes } => self.take_suback(packet_id, &codes),
-            RemoteEvent::Message(message) => {
-                if let Some(receiving) = &mut self.lane.receiving {
-                    receiving.receiver.take(message);
-                }
-            }
-            RemoteEvent::Renewed => {
-                let expires = self.context.login.token_expires(&self.context.settings);
-                let seconds = expires.map_or(0.0, |at| at.seconds_since(Timestamp::default()));
-                let link = self.context.settings.name.as_str();
-                self.context.metrics.token_expires.with_label_values(&[link]).set(seconds);
-                tracing::debug!(%link, "the other broker accepted the newer login token");
-            }
-        }
-    }
-
-    fn take_suback(&mut self, packet_id: u16, codes: &[u8]) {
-        let (settings, metrics) = (&self.context.settings, &self.context.metrics);
-        let Some(receiving) = &mut self.lane.receiving else { return };
-        match receiving.granted(packet_id, codes, settings, metrics) {
-            Some(explained) => tracing::warn!(
-                link = %settings.name,
-                "{explained}; Sluice subscribes again in a minute; {}",
-                explained.advice
-            ),
-            None if receiving.is_complete() => self.note_works(),
-            None => {}
-        }
-    }
-
-    fn acknowledge(&mut self, tokens: Vec<AckToken>) {
-        let Some(receiving) = &mut self.lane.receiving else { return };
-        receiving.acknowledge(&mut self.connection, tokens);
-        while let Ok(tokens) = receiving.acks.try_recv() {
-            receiving.acknowledge(&mut self.connection, tokens);
-        }
-    }
-
     /// Most messages in flight now.
     pub(super) fn window(&self) -> usize {
         let granted = self.connection.granted().receive_maximum;
@@ -267,7 +123,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Makes a dead letter of a message.
-    pub(super) fn refuse(&mut self, waiting: &Waiting, reason: DeadLetterReason) {
+    pub(super) fn refuse(&mut self, waiting: &HeldForward, reason: DeadLetterReason) {
         self.lane.dead.push((waiting.forward.id, reason));
         if waiting.is_try {
             self.trying = None;
@@ -275,15 +131,12 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn is_retiring(&self, now: Instant) -> bool {
+    pub(super) fn is_retiring(&self, now: Instant) -> bool {
         self.retire_at.is_some_and(|at| at <= now)
     }
 
-    fn is_retired(&self) -> bool {
-        self.is_retiring(Instant::now()) && self.lane.queue.in_flight().0 == 0
-    }
-
-    fn failed(&self, error: BrokerError) -> ServedEnd {
+    /// The end with this error.
+    pub(super) fn failed(&self, error: BrokerError) -> ServedEnd {
         let by_broker = matches!(
             error,
             BrokerError::Closed | BrokerError::Dismissed(_) | BrokerError::Broken(_)
@@ -299,73 +152,9 @@ impl<'a> Serving<'a> {
         ServedEnd::Failed(Box::new(ServedFailure { error, end, window: self.window() }))
     }
 
-    /// At the stop: waits for the answers to what is in flight, for a bounded time, and disconnects.
-    pub(super) async fn wind_down(mut self) {
-        let answered = async {
-            while self.lane.queue.in_flight().0 > 0 {
-                match self.connection.next().await {
-                    Ok(RemoteEvent::Answered { packet_id, code, reason }) => {
-                        answers::take(&mut self, packet_id, code, reason.as_deref());
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        return tracing::debug!(%error, "the link ended before its last message");
-                    }
-                }
-            }
-        };
-        let _rest_is_sent_after_the_start = timeout(STOP_PATIENCE, answered).await;
-        self.connection.close().await;
-    }
-
     /// Disconnects.
     pub(super) async fn close(self) {
         self.connection.close().await;
-    }
-}
-
-/// Something that happened.
-enum Happening {
-    Timer,
-    Bell,
-    HandedOver,
-    Acks(Vec<AckToken>),
-    /// `None`: the turn failed.
-    Turn(Option<TurnAnswer>),
-    Event(Box<Result<RemoteEvent, BrokerError>>),
-}
-
-/// Waits for what can happen besides timers. Cancel safe.
-async fn happening(
-    lane: &mut Lane,
-    connection: &mut RemoteConnection,
-    turn: &mut Option<oneshot::Receiver<TurnAnswer>>,
-) -> Happening {
-    let bell = Arc::clone(&lane.bell);
-    let answered = async {
-        match turn {
-            Some(turn) => turn.await,
-            None => std::future::pending().await,
-        }
-    };
-    let Some(receiving) = &mut lane.receiving else {
-        return tokio::select! {
-            biased;
-            answer = answered => Happening::Turn(answer.ok()),
-            event = connection.next() => Happening::Event(Box::new(event)),
-            () = bell.notified() => Happening::Bell,
-        };
-    };
-    let may_read = receiving.receiver.has_room();
-    let (receiver, acks) = (&mut receiving.receiver, &mut receiving.acks);
-    tokio::select! {
-        biased;
-        answer = answered => Happening::Turn(answer.ok()),
-        Some(tokens) = acks.recv() => Happening::Acks(tokens),
-        event = connection.next(), if may_read => Happening::Event(Box::new(event)),
-        // A closed spine means that the daemon stops.
-        Ok(()) = receiver.hand_over() => Happening::HandedOver,
-        () = bell.notified() => Happening::Bell,
     }
 }
 

@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::board::LaneState;
-use super::serving::Serving;
+use super::serving::LaneConnection;
 use crate::link::explain::codes::of_code;
-use crate::link::explain::{CodePacket, Explanation};
+use crate::link::explain::{CodePacket, LinkExplanation};
 
 /// Time between two updates of the state.
 const SHOW_PERIOD: Duration = Duration::from_millis(200);
 
-// === impl Serving ===
+// === impl LaneConnection ===
 
-impl Serving<'_> {
+impl LaneConnection<'_> {
     /// Shows the state on the board, not more often than people can read.
     pub(super) fn show_state(&mut self) {
         let now = Instant::now();
@@ -32,14 +32,14 @@ impl Serving<'_> {
         if let Some(rate) = self.lane.pace.throttled_rate() {
             let what = format!("the other broker limits the rate: {rate:.0} messages a second now");
             let throttled = of_code(settings, CodePacket::PubAck, 0x97, None);
-            let explained = Explanation { what, cause: None, ..throttled };
+            let explained = LinkExplanation { what, cause: None, ..throttled };
             return self.lane.show(LaneState::Throttled, Some(&explained));
         }
         let waiting = self.lane.refused.example().map(|(topic, code)| {
             let (topics, messages) = self.lane.refused.counts();
             let explained = of_code(settings, CodePacket::PubAck, code, Some(topic));
             let what = format!("{messages} messages of {topics} topics wait: {}", explained.what);
-            Explanation { what, ..explained }
+            LinkExplanation { what, ..explained }
         });
         self.lane.show(LaneState::Up, waiting.as_ref());
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::SenderContext;
 use super::board::LinkBoard;
+use super::context::SenderContext;
 use super::wiring::LinkWires;
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::link::LinkName;
@@ -98,6 +98,7 @@ impl Upkeep {
         if now >= self.expire_at {
             self.expire_at = now + EXPIRY_PERIOD;
             expired = self.expire(outbox).await?;
+            self.adopt(outbox, routes).await?;
         }
         self.refill(outbox, routes).await?;
         self.due = if self.is_refilling {
@@ -127,6 +128,15 @@ impl Upkeep {
             self.expire_at = Instant::now();
         }
         Ok(expired)
+    }
+
+    /// A batch that another replica prepared with fewer or more lanes may have used one that there is
+    /// not: its messages move to the lanes of their devices.
+    async fn adopt(&mut self, outbox: &mut LinkOutbox, routes: &LinkRoutes) -> Result<(), Outage> {
+        if outbox.adopt_lanes(routes).await? > 0 {
+            self.wires.ring_all(&self.link);
+        }
+        Ok(())
     }
 
     /// Reads back one step of a gap, while the backlog is below half of its bound.

@@ -26,7 +26,8 @@ pub struct LinkWires(Arc<Mutex<Wires>>);
 
 #[derive(Debug, Default)]
 struct Wires {
-    bells: HashMap<LinkName, Vec<Arc<Notify>>>,
+    /// With the number of the link: a changed link has the same name.
+    bells: HashMap<LinkName, (u32, Vec<Arc<Notify>>)>,
     acks: HashMap<u32, mpsc::Sender<Vec<AckToken>>>,
     /// How often each link has begun, so that each of its connections has a number of its own.
     begun: HashMap<u32, u32>,
@@ -36,9 +37,9 @@ struct Wires {
 
 impl LinkWires {
     /// New bells for the lanes of a link.
-    pub(super) fn bells(&self, link: &LinkName, lanes: u16) -> Vec<Arc<Notify>> {
+    pub(super) fn bells(&self, number: u32, link: &LinkName, lanes: u16) -> Vec<Arc<Notify>> {
         let bells: Vec<_> = (0..lanes).map(|_| Arc::default()).collect();
-        self.wires().bells.insert(link.clone(), bells.clone());
+        self.wires().bells.insert(link.clone(), (number, bells.clone()));
         bells
     }
 
@@ -62,13 +63,15 @@ impl LinkWires {
         let mut wires = self.wires();
         wires.acks.remove(&number);
         wires.begun.remove(&number);
-        wires.bells.remove(link);
+        if wires.bells.get(link).is_some_and(|(of, _)| *of == number) {
+            wires.bells.remove(link);
+        }
     }
 
     /// Wakes all lanes of a link.
     pub fn ring_all(&self, link: &LinkName) {
-        for bell in self.wires().bells.get(link).into_iter().flatten() {
-            bell.notify_one();
+        if let Some((_, bells)) = self.wires().bells.get(link) {
+            bells.iter().for_each(|bell| bell.notify_one());
         }
     }
 
@@ -108,7 +111,9 @@ impl ForwardSignal for LinkWires {
                 continue;
             }
             let lane = usize::try_from(forward.lane).unwrap_or(0);
-            if let Some(bell) = wires.bells.get(&forward.link).and_then(|bells| bells.get(lane)) {
+            if let Some(bell) =
+                wires.bells.get(&forward.link).and_then(|(_, bells)| bells.get(lane))
+            {
                 bell.notify_one();
             }
         }

@@ -185,3 +185,28 @@ fn a_stop_with_a_backlog_keeps_it_and_the_next_start_sends_it_in_order() {
     reader.assert_complete_and_in_order(&["timed-1"], 500);
     it.database.wait_until(WAITING, "0");
 }
+
+#[test]
+fn a_backlog_goes_out_pipelined_over_one_lane() {
+    const MESSAGES: u32 = 10_000;
+    let cloud = Mosquitto::start(MosquittoOptions::default().line("log_type error"));
+    let reader = Reader::start(cloud.port(), "reader");
+    cloud.stop();
+    let it = linked(&link("away", cloud.port(), ""), &["timed-1"]);
+    it.database.query(&format!(
+        "INSERT INTO link_outbox (link, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, message_id) \
+         SELECT 'away', 0, 'acme', 'timed-1', 'telemetry', 'up/timed-1', 'raw', \
+            convert_to(format('{{\"seq\":%s,\"metrics\":{{\"volts\":3.25}}}}', n), 'UTF8'), now(), now(), gen_random_uuid() \
+         FROM generate_series(0, {MESSAGES} - 1) n"
+    ));
+    cloud.start_again();
+    it.database.wait_until(WAITING, "0");
+    let read = reader.wait(MESSAGES as usize);
+    let numbers: Vec<&str> =
+        read.iter().map(|read| read.payload.split([':', ',']).nth(1).unwrap()).collect();
+    assert!(numbers.iter().enumerate().all(|(n, found)| *found == n.to_string()));
+    let seconds = read.last().unwrap().at - read[0].at;
+    println!("{:.0} messages a second", f64::from(MESSAGES) / seconds);
+    // A build without optimization on a busy machine; a message at a time is far below this.
+    assert!(f64::from(MESSAGES) / seconds > 400.0, "{seconds} s");
+}

@@ -145,7 +145,7 @@ impl CognitoError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => {
-                "check `region`, the name resolution and the firewall for HTTPS"
+                "check `region` or `cognito_endpoint`, the name resolution, and the firewall for HTTPS"
             }
             Self::Refused { call, refusal, .. } => refusal.advice(*call),
             Self::Unreadable { .. } => "check that `cognito_endpoint` names a Cognito service",

@@ -26,7 +26,7 @@ use crate::link::settings::{AwsProfile, LinkAuth};
 const REFUSED_SECONDS: f64 = 60.0;
 
 /// How often the end of the credentials is compared with the clock: it may be set meanwhile.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The pause after a failed renewal.
 const RETRY: Duration = Duration::from_secs(15);

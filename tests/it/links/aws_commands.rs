@@ -75,7 +75,11 @@ fn what_a_guest_sends_reaches_three_of_amazons_clients_and_what_they_publish_is_
 
     let (code, shown) = outcome(&settings, &["link", "check", "aws", "--output", "json"]);
     assert_eq!(code, 0, "{shown}");
-    assert!(shown.contains("GetCredentialsForIdentity"), "{shown}");
+    let found = "access key TEST..., with a session token, valid for ";
+    assert!(shown.contains(found), "{shown}");
+    let (code, shown) = outcome(&settings, &["link", "presign", "aws"]);
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.contains("X-Amz-SignedHeaders=host"), "{shown}");
 }
 
 #[test]

@@ -118,8 +118,9 @@ fn forward(
         received_at: accepted.received_at,
         message_id: delivery.message_id(),
         via: arrival.map(|arrival| arrival.via.clone()).unwrap_or_default(),
-        // `telemetry` has no nodes: a message that is read back would lose what prevents a loop.
-        is_refillable: accepted.is_telemetry && arrival.is_none(),
+        // `telemetry` has no nodes: a message that is read back would lose what prevents a loop. A replayed
+        // message was received long ago: a gap would begin there.
+        is_refillable: accepted.is_telemetry && arrival.is_none() && delivery.replay.is_none(),
         backlog_max_bytes: link.backlog_max_bytes,
     })
 }
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
     use crate::domain::forwarding::{ForwardRule, TopicTemplate};
     use crate::domain::link::{ForwardMode, LinkArrival};
-    use crate::domain::message::{Reading, ShadowReport};
+    use crate::domain::message::{Reading, ReplayOrigin, ShadowReport};
 
     fn routes(link: &str, from: &str) -> LinkRoutes {
         LinkRoutes {
@@ -237,6 +238,17 @@ mod tests {
         let row = &batch.forwards[0];
         assert_eq!((row.via.as_slice(), row.is_refillable), (&["n1".into()][..], false));
         assert_eq!(row.message_id, Uuid::from_u128(9));
+    }
+
+    #[test]
+    fn a_replayed_message_begins_no_gap_at_its_old_time() {
+        let mut batch = Batch { readings: vec![reading(0)], ..Batch::default() };
+        let mut replayed = delivery("telemetry", None);
+        let origin = ReplayOrigin { token: None, message_id: Uuid::from_u128(7) };
+        replayed.replay = Some(Box::new(origin));
+        plan().add(&mut batch, 0, &replayed);
+        assert_eq!(batch.forwards[0].message_id, Uuid::from_u128(7));
+        assert!(!batch.forwards[0].is_refillable);
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl From<RefillStep> for StepRead {
 
 impl LinkOutbox {
     /// Reads back one step of the gap. The caller calls it while the backlog is below half of its
-    /// bound, and again until it returns [`RefillStep::Queued`] no more. After an error the caller
+    /// bound, and again while it returns [`RefillStep::Queued`]. After an error the caller
     /// drops the connection.
     pub async fn refill(&mut self, routes: &LinkRoutes) -> Result<RefillStep, Outage> {
         let begin = if self.pace.is_slowest() { BEGIN_PATIENTLY } else { BEGIN };

@@ -17,7 +17,8 @@ const WITHOUT_INDEX: &str = "SELECT p.relname::text, to_regclass(p.relname || '_
     FROM pg_inherits JOIN pg_class p ON p.oid = inhrelid \
     WHERE inhparent = to_regclass($1) AND p.relname = ANY ($2) AND NOT EXISTS ( \
         SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam \
-        WHERE i.indrelid = p.oid AND m.amname = 'brin' AND i.indisvalid)";
+        WHERE i.indrelid = p.oid AND m.amname = 'brin' AND i.indisvalid) \
+    ORDER BY p.relname";
 
 /// Builds what is missing; returns the partitions.
 pub(super) async fn complete(

@@ -85,6 +85,39 @@ async fn partitions_stand_ready_from_yesterday_to_three_days_ahead() {
 }
 
 #[tokio::test]
+async fn with_links_earlier_partitions_get_the_index_by_the_time_of_receipt() {
+    let database = bare();
+    let pool = pool(&database).await;
+    database.query("DROP INDEX telemetry_received");
+    assert_eq!(maintained(&pool, KEEP_ALL, noon()).await.indexed, [""; 0], "there is no link");
+    database.query("INSERT INTO link_state (link) VALUES ('azure')");
+    let indexed = maintained(&pool, KEEP_ALL, noon()).await.indexed;
+    let days = ["20261120", "20261121", "20261122", "20261123", "20261124"];
+    assert_eq!(indexed, days.map(|day| format!("telemetry_{day}")));
+    assert_eq!(maintained(&pool, KEEP_ALL, noon()).await.indexed, [""; 0], "once");
+    let index = "SELECT count(*) FROM pg_indexes WHERE tablename = 'telemetry_20261121' AND indexdef LIKE '%brin (received_at)%'";
+    assert_eq!(database.value(index), "1");
+}
+
+#[tokio::test]
+async fn dead_letters_of_links_are_kept_as_long_as_quarantine() {
+    let database = bare();
+    let pool = pool(&database).await;
+    maintained(&pool, KEEP_TEN, noon()).await;
+    database.query(
+        "INSERT INTO link_refused (link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at,
+             message_id, queued_at, reason, detail, refused_at)
+         SELECT 'azure', n, 0, 'acme', 'd', 'telemetry', 'up', 'raw', '', now(), now(), gen_random_uuid(), now(), 'REFUSED', '',
+             timestamptz '2026-11-21 12:00Z' - n * interval '1 day' FROM generate_series(9, 12) n",
+    );
+    maintained(&pool, KEEP_TEN, noon()).await;
+    assert_eq!(
+        database.value("SELECT string_agg(id::text, ' ' ORDER BY id) FROM link_refused"),
+        "9 10"
+    );
+}
+
+#[tokio::test]
 async fn rows_older_than_their_partition_are_moved_into_it_and_stay_unique() {
     let database = bare();
     for time in [

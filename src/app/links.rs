@@ -13,6 +13,7 @@ use crate::domain::forwarding::ForwardPlan;
 use crate::domain::message::{AckToken, Delivery};
 use crate::domain::ports::Acknowledge;
 use crate::lifecycle::Tasks;
+use crate::link::file::reloading::LinksReloader;
 use crate::link::fleet::{FleetParts, LinkFleet};
 use crate::link::receiver::{LINK_QUEUE, ReceiverContext};
 use crate::link::sender::wiring::LinkWires;
@@ -51,6 +52,12 @@ impl Daemon {
         tasks: &mut Tasks,
         links: watch::Receiver<Arc<LinkSet>>,
     ) -> LinkEnds {
+        let reloader = LinksReloader::new(
+            self.config.links.path.clone(),
+            self.links.clone(),
+            self.metrics.links.clone(),
+        );
+        tasks.spawn("links file", reloader.run(self.stop.clone()));
         // Ingest begins before the links do: what it accepts by then must be queued, too.
         let first = Arc::new(links.borrow().plan());
         let (plan_in, plan) = watch::channel(first);

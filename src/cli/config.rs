@@ -1,7 +1,7 @@
 //! `sluice config`: the commented file, the effective settings, and the faults in them.
 //!
-//! It reads settings and checks that the files they name exist; it opens no connection. The
-//! module [`crate::config`] masks the secrets.
+//! It reads settings and the links file, and checks that the files they name exist; it opens no
+//! connection. The module [`crate::config`] masks the secrets.
 
 use std::io::{self, Write};
 
@@ -12,6 +12,7 @@ use crate::command::failure::{Exit, Failure};
 use crate::command::table::{self, OutputFormat};
 use crate::config::load::file_checks;
 use crate::config::{self, Config, Effective, Sources};
+use crate::link::file::{self as links_file, LinksFileError};
 
 /// Print or check the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
@@ -22,7 +23,7 @@ pub enum ConfigCommand {
     /// Print the effective settings and the source of each; secrets are masked
     #[command(after_help = "Example:\n  sluice config show --output json")]
     Show,
-    /// Check the settings, and that the files they name exist
+    /// Check the settings and the links file, and that the files they name exist
     #[command(
         after_help = "Exit code 0 when the settings are valid, 78 when not; then every fault is printed.\n\n\
             Example:\n  sluice config check --config /etc/sluice/sluice.toml"
@@ -51,11 +52,18 @@ pub fn run(command: ConfigCommand, sources: &Sources, output: OutputFormat) -> R
             cells,
         )?);
     }
-    let faults = file_checks::faults(&loaded.effective);
+    let mut faults = file_checks::faults(&loaded.effective);
+    let mut warnings = loaded.config.warnings();
+    match loaded.config.links.path.as_deref().map(links_file::check) {
+        // The setting that names the file has this fault already.
+        Some(Err(LinksFileError::Unreadable { .. })) if !faults.is_empty() => {}
+        Some(Err(error)) => faults.push(error.to_string()),
+        Some(Ok(links)) => warnings.extend(links.warnings.iter().map(ToString::to_string)),
+        None => {}
+    }
     if !faults.is_empty() {
         return Err(Failure::new(Exit::Config, faults.join("\n")));
     }
-    let warnings = loaded.config.warnings();
     match output {
         OutputFormat::Json => table::json(&CheckedConfig { ok: true, warnings })?,
         OutputFormat::Table => {

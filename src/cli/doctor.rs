@@ -2,13 +2,15 @@
 //! with advice.
 //!
 //! It changes nothing, and a check that fails stops no other. The checks live beside what they
-//! check ([`access_rules`], [`est_listener`], [`isolation`] and [`links`] are adapters); this file runs them and prints the
+//! check ([`access_rules`], [`est_listener`], [`isolation`], [`links`] and [`links_file`] are
+//! adapters); this file runs them and prints the
 //! report.
 
 pub(crate) mod access_rules;
 pub(crate) mod est_listener;
 pub(crate) mod isolation;
 pub(crate) mod links;
+pub(crate) mod links_file;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -104,6 +106,7 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
         DoctorReport { shows_progress: std::io::stderr().is_terminal(), ..DoctorReport::default() };
     report.add("settings", judge_settings(config.warnings()));
     report.add("policy", judge_policy(config.access.acl_rules_path.as_deref()));
+    report.add("links file", links_file::judge(config.links.path.as_deref()));
     report.add("authority", vec![judge_authority(config.certificates.ca_cert_path.as_deref())]);
     report.add("EST listener", vec![est_listener::judge(config)]);
     report.check("daemon", async { Ok::<_, Failure>(check_daemon(config).await) }).await;

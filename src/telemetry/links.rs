@@ -57,6 +57,9 @@ metrics! {
         inflight: IntGaugeVec("sluice_link_inflight", ["link"]),
         /// Seconds from the commit of a message to its acknowledgement by the other broker.
         send_seconds: HistogramVec("sluice_link_send_seconds", ["link"], SEND_SECONDS),
+        /// 1 while the links in force are those of the links file; 0 while the file is invalid and
+        /// older links are in force.
+        file_current: IntGauge("sluice_links_file_current"),
     }
 }
 

@@ -44,6 +44,12 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Whether the host is one of Azure Event Grid.
+pub(super) fn is_azure(host: &str) -> bool {
+    let lower = host.to_ascii_lowercase();
+    AZURE.iter().any(|end| lower.ends_with(end))
+}
+
 /// The region in a host of AWS IoT Core, `<prefix>.iot.<region>.amazonaws.com`.
 pub(super) fn region(host: &str) -> Option<&str> {
     let mut labels = host.split('.').skip_while(|label| *label != "iot").skip(1);

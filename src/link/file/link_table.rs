@@ -44,7 +44,7 @@ impl<'r, 'n> LinkTable<'r, 'n> {
     }
 
     /// Reads all of it. `None` if it lacks what the rest depends on; the faults are recorded.
-    pub fn read(mut self, name: LinkName) -> Option<LinkSettings> {
+    pub fn read(mut self, name: Option<LinkName>) -> Option<LinkSettings> {
         let fields = &mut self.fields;
         fields.values.reject_unknown_keys(
             fields.entries,
@@ -70,7 +70,7 @@ impl<'r, 'n> LinkTable<'r, 'n> {
         loops::check(&mut self.fields, &publish, &ingest);
         let transport = transport?;
         Some(LinkSettings {
-            name,
+            name: name?,
             kind,
             host: host?,
             port: port.unwrap_or_else(|| default_port(transport)),

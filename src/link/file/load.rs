@@ -72,7 +72,7 @@ fn link(values: &mut ValueReader, name: &str, node: &Node) -> Option<LinkSetting
     let name = name.parse().map_err(|error| values.fault(&place, format!("{error}"))).ok();
     let entries: &TableEntries = values.table(&place, node)?;
     let before = values.faults.count();
-    let link = LinkTable::new(values, entries, place).read(name?);
+    let link = LinkTable::new(values, entries, place).read(name);
     // A link with a fault is not compared with others: it would be blamed twice.
     link.filter(|_| values.faults.count() == before)
 }

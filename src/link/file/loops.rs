@@ -26,7 +26,8 @@ pub(super) fn check(
                 "publish[{forwarded}] and this rule map {topic:?} onto itself, so each message would come back: forward and \
                  take in different topics"
             );
-            fields.fault(&format!("ingest[{index}]"), why);
+            let place = format!("{}[{index}]", fields.path_of("ingest"));
+            fields.values.fault(place, why);
         }
     }
 }

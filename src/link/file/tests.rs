@@ -192,7 +192,7 @@ fn each_fault_names_its_place_and_what_to_do() {
         (&[MQTT, JWT], "link.x: username is missing"),
         (
             &[GRID, JWT, "lifetime = '2d'"],
-            "link.x.lifetime: expected a duration from \"1m\" to \"1d\", found \"2d\"",
+            "link.x.lifetime: expected a duration from \"10s\" to \"1d\", found \"2d\"",
         ),
         (&[GRID, JWT, "audience = []"], "link.x.audience: expected a text, or a list"),
         (&[GRID, JWT, "claims = { exp = 1 }"], "link.x.claims.exp: Sluice sets this claim"),
@@ -306,7 +306,7 @@ fn each_fault_names_its_place_and_what_to_do() {
             "link.x.publish[0].to: even with the shortest names the topic has 257 bytes",
         ),
         (
-            &[AWS, COGNITO.trim_end(), "\npublic_prefix = 'guest'\n", &to("a")],
+            &[AWS, COGNITO.trim_end(), "\npublic_prefix = 'guest'\n", &to("guest/a")],
             "link.x.client_id: guests have client ids that begin with \"guest-\"",
         ),
         (

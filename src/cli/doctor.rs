@@ -3,8 +3,7 @@
 //!
 //! It changes nothing, and a check that fails stops no other. The checks live beside what they
 //! check ([`access_rules`], [`est_listener`], [`isolation`], [`links`] and [`links_file`] are
-//! adapters); this file runs them and prints the
-//! report.
+//! adapters); this file runs them and prints the report.
 
 pub(crate) mod access_rules;
 pub(crate) mod est_listener;

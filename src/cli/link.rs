@@ -1,12 +1,13 @@
 //! `sluice link`: the links to other brokers and clouds, as an operator works with them.
 //!
-//! In reading order: [`status`] shows what the daemon reports; [`check`], [`listen`], [`send`],
+//! In reading order: [`check_file`] checks the links file; [`status`] shows what the daemon reports; [`check`], [`listen`], [`send`],
 //! [`broadcast_demo`] and [`presign`] connect or sign with the links file alone ([`named`] reads it, and
 //! [`client`] connects); [`refused`] and [`refill`] work on what waits in Postgres. No command forwards
 //! a message of a device: the daemon does.
 
 pub(crate) mod broadcast_demo;
 pub(crate) mod check;
+pub(crate) mod check_file;
 pub(crate) mod client;
 pub(crate) mod listen;
 pub(crate) mod named;
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::domain::link::LinkName;
 use broadcast_demo::BroadcastDemoArgs;
 use check::LinkCheckArgs;
+use check_file::CheckFileArgs;
 use listen::ListenArgs;
 use presign::PresignArgs;
 use refill::RefillArgs;
@@ -46,6 +48,13 @@ pub enum LinkCommand {
         /// The link
         name: Option<LinkName>,
     },
+    /// Check the links file and the files that it names, without a connection
+    #[command(
+        name = "check-file",
+        after_help = "Exit code 0 when the file is valid, 78 when not; then every fault is printed, each with its place.\n\n\
+            Examples:\n  sluice link check-file\n  sluice link check-file links.toml --output json"
+    )]
+    CheckFile(CheckFileArgs),
     /// Find out step by step why a link does not hold
     #[command(after_help = CHECK_HELP)]
     Check(LinkCheckArgs),
@@ -109,6 +118,7 @@ pub async fn run(
     match command {
         LinkCommand::List => status::list(config, output).await,
         LinkCommand::Status { name } => status::show(name.as_ref(), config, output).await,
+        LinkCommand::CheckFile(args) => check_file::run(args, config, output).await,
         LinkCommand::Check(args) => check::run(args, config, output).await,
         LinkCommand::Listen(args) => listen::run(args, config, output).await,
         LinkCommand::Send(args) => send::run(args, config, output).await,

@@ -28,6 +28,8 @@ mod loops;
 mod named_files;
 mod names;
 pub(crate) mod reloading;
+#[cfg(test)]
+mod rule_tests;
 mod rules;
 #[cfg(test)]
 mod tests;

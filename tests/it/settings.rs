@@ -3,6 +3,7 @@
 
 mod broker;
 mod database;
+mod links;
 mod refused;
 
 use crate::support::daemon::Daemon;

@@ -56,7 +56,7 @@ fn what_is_probably_not_meant_is_a_warning() {
 fn the_files_that_links_name_are_checked_only_on_request() {
     let directory = tempfile::tempdir().unwrap();
     let [file, key] = ["links.toml", "x.key"].map(|name| directory.path().join(name));
-    let text = format!("[link.x]\n{GRID}{JWT}").replace("'/k'", &format!("{:?}", key));
+    let text = format!("[link.x]\n{GRID}{JWT}").replace("'/k'", &format!("{key:?}"));
     fs::write(&file, text).unwrap();
     assert!(load(&file).is_ok(), "the key may be mounted later");
     let missing = check(&file).unwrap_err().to_string();
@@ -133,7 +133,10 @@ proptest! {
         rules in prop::collection::vec(value(), 0..3),
     ) {
         let _ = parse(&text);
-        let mut table: String = entries.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+        let mut table = String::new();
+        for (name, value) in &entries {
+            let _ = writeln!(table, "{name} = {value}");
+        }
         if !entries.contains_key("publish") {
             let _ = writeln!(table, "publish = [{}]", rules.join(", "));
         }

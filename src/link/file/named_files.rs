@@ -37,7 +37,7 @@ pub fn faults(set: &LinkSet) -> Vec<DocumentFault> {
         let faults = files.filter_map(|file| {
             let error = check(&file).err()?;
             let place = format!("link.{}.{}", link.name, file.key);
-            Some(DocumentFault { place, why: format!("{:?}: {error}", file.path) })
+            Some(DocumentFault { place, why: format!("{}: {error}", file.path.display()) })
         });
         faults.collect::<Vec<_>>()
     };

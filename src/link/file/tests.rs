@@ -44,15 +44,15 @@ pub(super) const AWS: &str =
     "kind = 'aws-iot'\nhost = 'x-ats.iot.eu-west-1.amazonaws.com'\nclient_id = 'c'\n";
 pub(super) const JWT: &str = "auth = 'jwt'\nkey = '/k'\nsubject = 's'\nissuer = 'i'\n";
 pub(super) const CERTIFICATE: &str = "auth = 'certificate'\ncert = '/c'\nkey = '/k'\n";
-const COGNITO: &str = "auth = 'cognito'\nidentity_pool_id = 'eu-west-1:1'\n";
+pub(super) const COGNITO: &str = "auth = 'cognito'\nidentity_pool_id = 'eu-west-1:1'\n";
 
-fn listed(text: &str) -> Vec<String> {
+pub(super) fn listed(text: &str) -> Vec<String> {
     let faults: Faults = parse(text).unwrap_err();
     faults.listed.iter().map(ToString::to_string).collect()
 }
 
 /// The faults of a file with one link.
-fn faults_of(parts: &[&str]) -> Vec<String> {
+pub(super) fn faults_of(parts: &[&str]) -> Vec<String> {
     listed(&format!("[link.x]\n{}", parts.concat()))
 }
 
@@ -155,298 +155,95 @@ fn all_faults_of_a_file_are_reported_at_once_with_their_places() {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
-/// Each case: what is added to a link, and the one fault that it causes.
+/// Each line: a link without a fault, what is added to it, and the one fault that this causes.
+const CASES: &str = r#"
+grid |  | link.x: auth is missing: expected "jwt" or "certificate"
+aws |  | link.x: auth is missing
+http-grid jwt |  | link.x.host: this is the namespace's HTTP host: its MQTT host is "n.r.ts.eventgrid.azure.net"
+mqtt | transport = 'tcp' | link.x.transport: "tcp" is not encrypted, so it leads only to this machine
+mqtt | transport = 'ws' | link.x.transport: "ws" is not encrypted
+mqtt | port = 0 | link.x.port: expected a whole number from 1 to 65535, found 0
+mqtt | port = '1' | link.x.port: expected a whole number from 1 to 65535, found a text
+mqtt | key_id = 'k' | link.x.key_id: it is used only with auth = "jwt", and auth is "none"
+mqtt | auth = 'password'; username = 'u' | link.x: password_file is missing
+mqtt jwt | place = 'username'; username = 'u' | link.x.username: the token is sent as the user name
+mqtt jwt |  | link.x: username is missing
+grid jwt | lifetime = '2d' | link.x.lifetime: expected a duration from "10s" to "1d", found "2d"
+grid jwt | audience = [] | link.x.audience: expected a text, or a list
+grid jwt | claims = { exp = 1 } | link.x.claims.exp: Sluice sets this claim
+grid jwt | claims = { aud = 'a' } | link.x.claims.aud: write it as the key audience
+grid jwt | claims = { at = 2026-01-01 } | link.x.claims: expected texts, numbers
+local certificate | transport = 'tcp' | link.x.transport: auth = "certificate" is used only with TLS
+local | transport = 'tcp'; ca_cert = '/c' | link.x.ca_cert: it is used only with TLS
+aws cognito |  | link.x.client_id: guests have client ids that begin with "public-": write "public-c"
+aws | auth = 'sigv4'; transport = 'tls' | link.x.transport: auth = "sigv4" signs the URL of a websocket: use "wss"
+mqtt | auth = 'sigv4'; region = 'eu-west-1' | link.x.auth: "sigv4" is a login of kind = "aws-iot" alone
+aws | auth = 'sigv4'; profile = 'p' | link.x.profile: it is a section of credentials_file
+aws | auth = 'sigv4'; region = 'EU' | link.x.region: expected a region such as us-east-1
+local-aws | auth = 'sigv4' | link.x: region is missing: the host does not name it
+aws | auth = 'cognito'; identity_pool_id = 'p' | link.x.identity_pool_id: expected <region>:<uuid>
+aws cognito | public_prefix = ''; cognito_endpoint = 'http://h.org/' | link.x.cognito_endpoint: expected an https:// URL
+aws certificate | max_rate = 101 | link.x.max_rate: expected a whole number from 1 to 100, found 101: aws-iot allows at most 100
+aws certificate | max_unacked = 101 | link.x.max_unacked: expected a whole number from 1 to 100, found 101: aws-iot allows
+aws certificate | keepalive = '1h' | link.x.keepalive: expected a duration from "5s" to "20m", found "1h": aws-iot allows at most 20m
+grid jwt | session_expiry = '1d' | link.x.session_expiry: expected a duration from "1s" to "8h", found "1d": event-grid allows
+grid jwt | max_packet_bytes = '1MiB' | link.x.max_packet_bytes: expected a size from "256B" to "512KiB", found "1MiB": event-grid allows
+mqtt | backlog_max_bytes = '1MB/s' | link.x.backlog_max_bytes: expected a size from "64KiB" to "1TiB", in KiB, MiB or GiB, found
+mqtt | lanes = 17 | link.x.lanes: expected a whole number from 1 to 16, found 17
+mqtt | refuse_after = 'soon' | link.x.refuse_after: expected a duration from "1s" to "30d", in s, m, h or d, found "soon"
+mqtt | client_id = 'd' | line 5, column 1: not TOML: duplicate key
+mqtt | publish = [{ from = 'a/#/b', to = 'a' }] | link.x.publish[0].from: expected a topic filter
+mqtt | publish = [{ from = 'devices/+', to = 'a' }] | link.x.publish[0].from: it matches no topic of a device
+mqtt | publish = [{ from = 'tenant/+/device/+', to = 'a' }] | link.x.publish[0].from: it matches no topic of a device
+mqtt | publish = [{ from = '$share/g/#', to = 'a' }] | link.x.publish[0].from: a link reads accepted messages
+mqtt | publish = [{ from = 'tenant/+/device/+/commands/x', to = 'a' }] | link.x.publish[0].from: Sluice publishes these messages itself
+mqtt | publish = [{ from = 'tenant/a/device/b/heartbeat/x', to = 'a' }] | link.x.publish[0].from: it matches no message that Sluice accepts
+mqtt | publish = [{ from = '#', to = '{site}' }] | link.x.publish[0].to: {site} is no placeholder
+mqtt | publish = [{ from = '#', to = 'a/#' }] | link.x.publish[0].to: a message has one topic, without + and #
+mqtt | publish = [{ from = '#', to = '$SYS/x' }] | link.x.publish[0].to: a topic that begins with $ belongs to the other broker
+mqtt | publish = [{ from = '#', to = '$aws/rules/r/x' }] | link.x.publish[0].to: a topic that begins with $
+aws certificate | publish = [{ from = '#', to = '$aws/rules/' }] | link.x.publish[0].to: the name of the rule is missing
+aws certificate | publish = [{ from = '#', to = 'a/b/c/d/e/f/g/h/{type}' }] | link.x.publish[0].to: even with the shortest names the topic has 9 levels, at most 8 are allowed by aws-iot
+mqtt | publish = [{ from = '#', to = 'a', mode = 'json' }] | link.x.publish[0].mode: expected "binary", "structured", "raw", found "json"
+aws certificate | ingest = [{ filter = '$share/g/a', tenant = 't', device = 'd' }] | link.x.ingest[0].filter: shared subscriptions of aws-iot
+mqtt | ingest = [{ filter = 'a+', tenant = 't', device = 'd' }] | link.x.ingest[0].filter: expected a topic filter
+mqtt | ingest = [{ filter = 'a', tenant = 't', device = 'd', type = 'commands' }] | link.x.ingest[0].type: Sluice publishes these messages itself
+mqtt | ingest = [{ filter = 'a', tenant = 't', device = 'd', type = 'a/b' }] | link.x.ingest[0].type: it is never a message type
+mqtt | ingest = [{ filter = 'a', tenant = 't', device = 'd', lenient = 1 }] | link.x.ingest[0].lenient: expected true or false, found a number
+mqtt | ingest = [{ filter = 'a/+/b', tenant = 't', device = '{4}' }] | link.x.ingest[0].device: the filter has 3 levels, so there is no {4}
+mqtt | ingest = [{ filter = 'a/+/b', tenant = 't', device = '{0}' }] | link.x.ingest[0].device: {0} is no level of the topic
+mqtt | ingest = [{ filter = 'a/+/b', tenant = 't', device = '{2' }] | link.x.ingest[0].device: the { has no }
+mqtt | ingest = [{ filter = 'a/+/b', tenant = 't', device = 'a b' }] | link.x.ingest[0].device: it is never a valid name: a name may contain only
+mqtt | ingest = [{ filter = 'a/+/b', tenant = 'é{2}', device = 'd' }] | link.x.ingest[0].tenant: it is never a valid name: a name may contain only
+"#;
+
+/// The parts of a link that the first column names.
+fn base(names: &str) -> String {
+    let part = |name: &str| match name {
+        "mqtt" => MQTT.to_owned(),
+        "local" => MQTT.replace("b.example.org", "localhost"),
+        "grid" => GRID.to_owned(),
+        "http-grid" => GRID.replace(".ts.", "."),
+        "aws" => AWS.to_owned(),
+        "local-aws" => AWS.replace("x-ats.iot.eu-west-1.amazonaws.com", "localhost"),
+        "jwt" => JWT.to_owned(),
+        "certificate" => CERTIFICATE.to_owned(),
+        "cognito" => COGNITO.to_owned(),
+        other => panic!("{other}"),
+    };
+    names.split_whitespace().map(part).collect()
+}
+
 #[test]
 fn each_fault_names_its_place_and_what_to_do() {
-    let publish = |rule: &str| format!("publish = [{{ {rule} }}]");
-    let to = |to: &str| publish(&format!("from = 'tenant/+/device/+/#', to = '{to}'"));
-    let from = |from: &str| publish(&format!("from = '{from}', to = 'a'"));
-    let ingest = |rule: &str| format!("ingest = [{{ tenant = 't', device = 'd', {rule} }}]");
-    let named = |rule: &str| format!("ingest = [{{ filter = 'a/+/b', tenant = 't', {rule} }}]");
-    let cases: &[(&[&str], &str)] = &[
-        (&[GRID], "link.x: auth is missing: expected \"jwt\" or \"certificate\""),
-        (&[AWS], "link.x: auth is missing"),
-        (
-            &[&GRID.replace(".ts.", "."), JWT],
-            "link.x.host: this is the namespace's HTTP host: its MQTT host is \"n.r.ts.eventgrid.azure.net\"",
-        ),
-        (
-            &[MQTT, "transport = 'tcp'"],
-            "link.x.transport: \"tcp\" is not encrypted, so it leads only to this machine",
-        ),
-        (&[MQTT, "transport = 'ws'"], "link.x.transport: \"ws\" is not encrypted"),
-        (&[MQTT, "port = 0"], "link.x.port: expected a whole number from 1 to 65535, found 0"),
-        (
-            &[MQTT, "port = '1'"],
-            "link.x.port: expected a whole number from 1 to 65535, found a text",
-        ),
-        (
-            &[MQTT, "key_id = 'k'"],
-            "link.x.key_id: it is used only with auth = \"jwt\", and auth is \"none\"",
-        ),
-        (&[MQTT, "auth = 'password'\nusername = 'u'"], "link.x: password_file is missing"),
-        (
-            &[MQTT, JWT, "place = 'username'\nusername = 'u'"],
-            "link.x.username: the token is sent as the user name",
-        ),
-        (&[MQTT, JWT], "link.x: username is missing"),
-        (
-            &[GRID, JWT, "lifetime = '2d'"],
-            "link.x.lifetime: expected a duration from \"10s\" to \"1d\", found \"2d\"",
-        ),
-        (&[GRID, JWT, "audience = []"], "link.x.audience: expected a text, or a list"),
-        (&[GRID, JWT, "claims = { exp = 1 }"], "link.x.claims.exp: Sluice sets this claim"),
-        (&[GRID, JWT, "claims = { aud = 'a' }"], "link.x.claims.aud: write it as the key audience"),
-        (&[GRID, JWT, "claims = { at = 2026-01-01 }"], "link.x.claims: expected texts, numbers"),
-        (
-            &[
-                "kind = 'mqtt'\nhost = 'localhost'\nclient_id = 'c'\ntransport = 'tcp'\n",
-                CERTIFICATE,
-            ],
-            "link.x.transport: auth = \"certificate\" is used only with TLS",
-        ),
-        (
-            &[
-                "kind = 'mqtt'\nhost = 'localhost'\nclient_id = 'c'\ntransport = 'tcp'\nca_cert = '/c'",
-            ],
-            "link.x.ca_cert: it is used only with TLS",
-        ),
-        (
-            &[AWS, COGNITO],
-            "link.x.client_id: guests have client ids that begin with \"public-\": write \"public-c\"",
-        ),
-        (
-            &[AWS, "auth = 'sigv4'\ntransport = 'tls'"],
-            "link.x.transport: auth = \"sigv4\" signs the URL of a websocket: use \"wss\"",
-        ),
-        (
-            &[MQTT, "auth = 'sigv4'\nregion = 'eu-west-1'"],
-            "link.x.auth: \"sigv4\" is a login of kind = \"aws-iot\" alone",
-        ),
-        (
-            &[AWS, "auth = 'sigv4'\nprofile = 'p'"],
-            "link.x.profile: it is a section of credentials_file",
-        ),
-        (
-            &[AWS, "auth = 'sigv4'\nregion = 'EU'"],
-            "link.x.region: expected a region such as us-east-1",
-        ),
-        (
-            &["kind = 'aws-iot'\nhost = 'localhost'\nclient_id = 'c'\nauth = 'sigv4'"],
-            "link.x: region is missing: the host does not name it",
-        ),
-        (
-            &[AWS, "auth = 'cognito'\nidentity_pool_id = 'p'"],
-            "link.x.identity_pool_id: expected <region>:<uuid>",
-        ),
-        (
-            &[AWS, COGNITO, "public_prefix = ''\ncognito_endpoint = 'http://h.org/'"],
-            "link.x.cognito_endpoint: expected an https:// URL",
-        ),
-        (
-            &[AWS, CERTIFICATE, "max_rate = 101"],
-            "link.x.max_rate: expected a whole number from 1 to 100, found 101: aws-iot allows at most 100",
-        ),
-        (
-            &[AWS, CERTIFICATE, "max_unacked = 101"],
-            "link.x.max_unacked: expected a whole number from 1 to 100, found 101: aws-iot allows at most 100",
-        ),
-        (
-            &[AWS, CERTIFICATE, "keepalive = '1h'"],
-            "link.x.keepalive: expected a duration from \"5s\" to \"20m\", found \"1h\": aws-iot allows at most 20m",
-        ),
-        (
-            &[GRID, JWT, "session_expiry = '1d'"],
-            "link.x.session_expiry: expected a duration from \"1s\" to \"8h\", found \"1d\": event-grid allows",
-        ),
-        (
-            &[GRID, JWT, "max_packet_bytes = '1MiB'"],
-            "link.x.max_packet_bytes: expected a size from \"256B\" to \"512KiB\", found \"1MiB\": event-grid allows",
-        ),
-        (
-            &[MQTT, "backlog_max_bytes = '1MB/s'"],
-            "link.x.backlog_max_bytes: expected a size from \"64KiB\" to \"1TiB\", in KiB, MiB or GiB, found",
-        ),
-        (&[MQTT, "lanes = 17"], "link.x.lanes: expected a whole number from 1 to 16, found 17"),
-        (
-            &[MQTT, "refuse_after = 'soon'"],
-            "link.x.refuse_after: expected a duration from \"1s\" to \"30d\", in s, m, h or d, found \"soon\"",
-        ),
-        (&[MQTT, "client_id = 'd'"], "line 5, column 1: not TOML: duplicate key"),
-        (&[MQTT, &from("a/#/b")], "link.x.publish[0].from: expected a topic filter"),
-        (&[MQTT, &from("devices/+")], "link.x.publish[0].from: it matches no topic of a device"),
-        (
-            &[MQTT, &from("tenant/+/device/+")],
-            "link.x.publish[0].from: it matches no topic of a device",
-        ),
-        (
-            &[MQTT, &from("tenant/+/device/+/commands/x")],
-            "link.x.publish[0].from: Sluice publishes these messages itself",
-        ),
-        (
-            &[MQTT, &from("tenant/a/device/b/heartbeat/x")],
-            "link.x.publish[0].from: it matches no message that Sluice accepts: invalid message type",
-        ),
-        (&[MQTT, &to("{site}")], "link.x.publish[0].to: {site} is no placeholder"),
-        (
-            &[MQTT, &to("$SYS/x")],
-            "link.x.publish[0].to: a topic that begins with $ belongs to the other broker",
-        ),
-        (&[MQTT, &to("$aws/rules/r/x")], "link.x.publish[0].to: a topic that begins with $"),
-        (
-            &[AWS, CERTIFICATE, &to("$aws/rules/")],
-            "link.x.publish[0].to: the name of the rule is missing",
-        ),
-        (
-            &[AWS, CERTIFICATE, &to("a/b/c/d/e/f/g/h/{type}")],
-            "link.x.publish[0].to: even with the shortest names the topic has 9 levels, at most 8 are allowed by aws-iot",
-        ),
-        (
-            &[AWS, CERTIFICATE, &to(&"x".repeat(257))],
-            "link.x.publish[0].to: even with the shortest names the topic has 257 bytes",
-        ),
-        (
-            &[AWS, COGNITO.trim_end(), "\npublic_prefix = 'guest'\n", &to("guest/a")],
-            "link.x.client_id: guests have client ids that begin with \"guest-\"",
-        ),
-        (
-            &[MQTT, &publish("from = '#', to = 'a', mode = 'json'")],
-            "link.x.publish[0].mode: expected \"binary\", \"structured\", \"raw\", found \"json\"",
-        ),
-        (
-            &[AWS, CERTIFICATE, &ingest("filter = '$share/g/a'")],
-            "link.x.ingest[0].filter: shared subscriptions of aws-iot are not relied on",
-        ),
-        (&[MQTT, &ingest("filter = 'a+'")], "link.x.ingest[0].filter: expected a topic filter"),
-        (
-            &[MQTT, &ingest("filter = 'a', type = 'commands'")],
-            "link.x.ingest[0].type: Sluice publishes these messages itself",
-        ),
-        (
-            &[MQTT, &ingest("filter = 'a', type = 'a/b'")],
-            "link.x.ingest[0].type: it is never a message type",
-        ),
-        (
-            &[MQTT, &ingest("filter = 'a', lenient = 1")],
-            "link.x.ingest[0].lenient: expected true or false, found a number",
-        ),
-        (
-            &[MQTT, &named("device = '{4}'")],
-            "link.x.ingest[0].device: the filter has 3 levels, so there is no {4}",
-        ),
-        (
-            &[MQTT, &named("device = '{0}'")],
-            "link.x.ingest[0].device: {0} is no level of the topic",
-        ),
-        (&[MQTT, &named("device = '{2'")], "link.x.ingest[0].device: the { has no }"),
-        (
-            &[MQTT, &named("device = 'a b'")],
-            "link.x.ingest[0].device: it is never a valid name: a name may contain only",
-        ),
-        (
-            &[MQTT, &named(&format!("device = '{}{{2}}'", "d".repeat(64)))],
-            "link.x.ingest[0].device: it is never a valid name: a name has at most 64",
-        ),
-    ];
-    for (parts, expected) in cases {
-        let found = faults_of(parts);
-        assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}\n{found:#?}");
+    let cases: Vec<_> = CASES.trim().lines().collect();
+    assert!(cases.len() > 50, "{}", cases.len());
+    for case in cases {
+        let columns: Vec<&str> = case.split(" | ").map(str::trim).collect();
+        let [names, added, expected] = columns.as_slice() else { panic!("{case}") };
+        let found = faults_of(&[&base(names), &added.replace("; ", "\n")]);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{case}\n{found:#?}");
     }
-}
-
-#[test]
-fn guests_use_only_public_names() {
-    let aws = AWS.replace("'c'", "'public-c'");
-    let rules = |to: &str, filter: &str| {
-        format!(
-            "publish = [{{ from = '#', to = '{to}' }}]\n\
-             ingest = [{{ filter = '{filter}', tenant = 't', device = 'd' }}]"
-        )
-    };
-    link(&[&aws, COGNITO, &rules("public/a", "public/b/#")]);
-    let found = faults_of(&[&aws, COGNITO, &rules("publicity/a", "#")]);
-    assert!(
-        found[0].starts_with("link.x.publish[0].to: guests publish below \"public/\""),
-        "{found:?}"
-    );
-    assert!(found[1].starts_with("link.x.ingest[0].filter: guests subscribe below"), "{found:?}");
-    link(&[AWS, COGNITO, "public_prefix = ''\n", &rules("a", "b")]);
-}
-
-#[test]
-fn more_rules_than_the_kind_allows_are_a_fault() {
-    let rule = "{ filter = 'a', tenant = 't', device = 'd' }";
-    let rules = |count: usize| format!("ingest = [{}]", vec![rule; count].join(", "));
-    assert_eq!(link(&[AWS, CERTIFICATE, &rules(50)]).ingest.len(), 50);
-    let found = faults_of(&[AWS, CERTIFICATE, &rules(51)]);
-    assert!(found[0].starts_with("link.x.ingest: the list has 51 rules; at most 50"), "{found:?}");
-    let rules = format!("publish = [{}]", vec!["{ from = '#', to = 'a' }"; 65].join(", "));
-    assert!(faults_of(&[MQTT, &rules])[0].contains("at most 64"), "{rules}");
-    let links: String = (0..=MAX_LINKS)
-        .map(|n| format!("[link.l{n}]\n{}", MQTT.replace("'c'", &format!("'c{n}'"))))
-        .collect();
-    assert!(listed(&links)[0].starts_with("link: the file has 33 links; at most 32"), "{links}");
-}
-
-#[test]
-fn rules_that_map_a_topic_onto_itself_are_a_fault() {
-    let rules = |from: &str, to: &str, filter: &str, names: &str| {
-        format!(
-            "publish = [{{ from = 'tenant/t/device/+/event', to = 'other' }}, {{ from = '{from}', to = '{to}' }}]\n\
-             ingest = [{{ filter = '{filter}', {names} }}]"
-        )
-    };
-    for (from, to, filter, names) in [
-        ("tenant/+/device/+/telemetry", "d/{device}/e", "d/+/e", "tenant = 'acme', device = '{2}'"),
-        (
-            "tenant/+/device/+/#",
-            "{tenant}/{device}/{type}",
-            "+/+/#",
-            "tenant = '{1}', device = '{2}', type = '{3}'",
-        ),
-        ("#", "x/{tenant}-{device}", "x/#", "tenant = 'a', device = 'b'"),
-        ("tenant/acme/device/p/event", "x", "x", "tenant = 'acme', device = 'p', type = 'event'"),
-        ("#", "x/{device}", "x/p", "tenant = 'a', device = '{2}'"),
-    ] {
-        let found = faults_of(&[MQTT, &rules(from, to, filter, names)]);
-        let words = "link.x.ingest[0]: publish[1] and this rule map \"tenant/";
-        assert!(found.len() == 1 && found[0].starts_with(words), "{from} {filter}: {found:?}");
-    }
-    for (from, to, filter, names) in [
-        ("tenant/+/device/+/telemetry", "up/{device}", "down/+", "tenant = 'acme', device = '{2}'"),
-        (
-            "tenant/+/device/+/telemetry",
-            "d/{device}",
-            "d/+",
-            "tenant = 'acme', device = '{2}', type = 'event'",
-        ),
-        ("tenant/acme/device/+/telemetry", "d/{device}", "d/+", "tenant = 'other', device = '{2}'"),
-        ("#", "d/{device}", "d/+", "tenant = 'a', device = 'x-{2}'"),
-    ] {
-        link(&[MQTT, &rules(from, to, filter, names)]);
-    }
-}
-
-#[test]
-fn links_that_exclude_each_other_are_a_fault() {
-    let two =
-        |first: &str, second: &str| format!("[link.a]\n{MQTT}{first}\n[link.b]\n{MQTT}{second}");
-    let found = listed(&two("", ""));
-    let words =
-        "link.b.client_id: link a connects to b.example.org:8883 with the client id \"c\" too";
-    assert!(found.len() == 1 && found[0].starts_with(words), "{found:?}");
-    let lanes = two("lanes = 2", "").replacen("'c'", "'d'", 1).replace("'c'", "'d-1'");
-    assert!(listed(&lanes)[0].contains("client id \"d-1\""), "{lanes}");
-    assert!(parse(&two("port = 1", "")).is_ok());
-    let apart = two(
-        "publish = [{ from = '#', to = 'x/{device}' }]",
-        "ingest = [{ filter = 'x/+', tenant = 'a', device = '{2}' }]",
-    );
-    let found = listed(&apart.replacen("'c'", "'d'", 1));
-    assert!(
-        found[0].starts_with("link.b.ingest[0]: link.a.publish[0] and this rule map"),
-        "{found:?}"
-    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn every_command_that_reads_an_invalid_links_file_names_all_its_faults() {
         assert!(said.contains(&format!("the links file {path} is invalid")), "{line:?}: {said}");
     }
     // Settings are shown whatever the file has.
-    assert!(said(&settings, &["config", "show"], 0).contains(&path));
+    assert!(said(&settings, &["config", "show"], 0).contains("LINKS_PATH"));
     let missing = settings.dir().path().join("none.toml");
     let text = said(&settings, &["link", "check-file", missing.to_str().unwrap()], 78);
     assert!(text.contains("reading the links file") && text.contains("none.toml"), "{text}");

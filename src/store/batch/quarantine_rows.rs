@@ -39,7 +39,7 @@ pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 14] {
         (ColumnKind::Text, |to, event| to.hash_or_null(event.row.token.as_ref())),
         (ColumnKind::Id, |to, event| to.uuid(event.row.message_id)),
         (ColumnKind::Text, |to, event| {
-            to.clean_text_or_null(event.row.link.as_ref().map(LinkName::as_str))
+            to.clean_text_or_null(event.row.link.as_ref().map(LinkName::as_str));
         }),
     ]
 }

@@ -26,7 +26,7 @@ pub(super) const FIELDS: [ColumnField<Reading>; 11] = [
     (ColumnKind::Json, |to, row| to.jsonb_or_null(row.extra.as_deref())),
     (ColumnKind::Id, |to, row| to.uuid(row.message_id)),
     (ColumnKind::Text, |to, row| {
-        to.bytes_or_null(row.link.as_ref().map(|link| link.as_str().as_bytes()))
+        to.bytes_or_null(row.link.as_ref().map(|link| link.as_str().as_bytes()));
     }),
 ];
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::broker::session::backlog::Backlog;
+use crate::broker::session::backlog::SessionBacklog;
 use crate::broker::session::inflight::Inflight;
 use crate::broker::session::resumed_identifiers::ResumedIdentifiers;
 use crate::domain::link::LinkName;
@@ -69,7 +69,7 @@ pub struct LinkReceiver {
     waiting_bytes: WaitingBytes,
     inflight: Inflight,
     resumed: ResumedIdentifiers,
-    backlog: Backlog,
+    backlog: SessionBacklog,
 }
 
 /// Bytes of the waiting messages.
@@ -93,7 +93,7 @@ impl LinkReceiver {
             waiting_bytes: WaitingBytes::default(),
             inflight: Inflight::default(),
             resumed: ResumedIdentifiers::default(),
-            backlog: Backlog::default(),
+            backlog: SessionBacklog::default(),
         }
     }
 

@@ -33,7 +33,7 @@ pub fn next_receipt(now: Timestamp, last: Timestamp) -> Timestamp {
 
 /// What the broker may hold.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub struct SessionBacklog {
     /// Since when; `None` means unknown, and nothing is assumed.
     since: Option<Timestamp>,
     calm_from: Option<Timestamp>,
@@ -41,9 +41,9 @@ pub struct Backlog {
     persisted: Option<Timestamp>,
 }
 
-// === impl Backlog ===
+// === impl SessionBacklog ===
 
-impl Backlog {
+impl SessionBacklog {
     /// Starts with the time of the last known read.
     pub fn new(since: Option<Timestamp>) -> Self {
         Self { since, ..Self::default() }
@@ -124,7 +124,7 @@ mod tests {
 
     /// Updates once for each of `seconds`.
     fn update_each_second(
-        backlog: &mut Backlog,
+        backlog: &mut SessionBacklog,
         seconds: std::ops::RangeInclusive<i64>,
         is_caught_up: bool,
     ) {
@@ -133,17 +133,17 @@ mod tests {
 
     #[test]
     fn a_new_session_holds_nothing_and_a_resumed_one_may_hold_messages_since_it_last_caught_up() {
-        let mut backlog = Backlog::new(Some(second(0)));
+        let mut backlog = SessionBacklog::new(Some(second(0)));
         backlog.connected(second(40), true);
         assert_eq!(backlog.held_since(second(41)), second(0));
         backlog.connected(second(50), false);
         assert_eq!(backlog.held_since(second(51)), second(51));
-        assert_eq!(Backlog::default().held_since(second(9)), second(9), "nothing is known");
+        assert_eq!(SessionBacklog::default().held_since(second(9)), second(9), "nothing is known");
     }
 
     #[test]
     fn it_has_caught_up_only_after_a_calm_period() {
-        let mut backlog = Backlog::new(Some(second(0)));
+        let mut backlog = SessionBacklog::new(Some(second(0)));
         backlog.connected(second(40), true);
         update_each_second(&mut backlog, 40..=45, true);
         update_each_second(&mut backlog, 46..=46, false);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_session_that_does_not_read_or_is_suspended_is_behind_since_its_last_update() {
-        let mut backlog = Backlog::default();
+        let mut backlog = SessionBacklog::default();
         backlog.connected(second(0), false);
         update_each_second(&mut backlog, 0..=10, true);
         update_each_second(&mut backlog, 11..=20, false);
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_state_is_persisted_only_from_time_to_time() {
-        let mut backlog = Backlog::default();
+        let mut backlog = SessionBacklog::default();
         backlog.connected(second(0), false);
         let persisted = (0..100).filter(|at| {
             backlog.update(second(*at), true);

@@ -9,7 +9,7 @@
 use bytes::BytesMut;
 use tokio::sync::{oneshot, watch};
 
-use super::backlog::Backlog;
+use super::backlog::SessionBacklog;
 use super::context::SessionContext;
 use crate::broker::error::BrokerError;
 use crate::broker::transport::outgoing;
@@ -30,7 +30,7 @@ pub struct SubscriptionMemory {
     sessions: watch::Sender<SessionMemory>,
     /// Filters of the open UNSUBSCRIBE, in its order.
     unsubscribing: Vec<String>,
-    backlog: Backlog,
+    backlog: SessionBacklog,
     /// Delivers what an earlier run left; `None` once it is known.
     recalled: Option<oneshot::Receiver<SessionMemory>>,
     /// The broker began a new session before that was known.
@@ -42,7 +42,7 @@ pub struct SubscriptionMemory {
 impl SubscriptionMemory {
     /// Starts with the state an earlier run left; sends changes to `sessions`.
     pub fn new(session: SessionMemory, sessions: watch::Sender<SessionMemory>) -> Self {
-        let backlog = Backlog::new(session.subscribed.as_ref().map(|last| last.at));
+        let backlog = SessionBacklog::new(session.subscribed.as_ref().map(|last| last.at));
         Self {
             session,
             sessions,

@@ -41,7 +41,7 @@ pub(super) struct CommandLane {
 
 /// What a turn of a lane did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LaneReport {
+pub(super) struct CommandLaneReport {
     /// Whether something was published.
     pub(super) published: bool,
     /// Whether another turn may find more.
@@ -75,16 +75,16 @@ impl CommandLane {
         session: &mut OutboxSession,
         exchange: &Exchange,
         metrics: &DownlinkMetrics,
-    ) -> Result<LaneReport, Outage> {
+    ) -> Result<CommandLaneReport, Outage> {
         if self.refusals.is_paused(Instant::now()) {
-            return Ok(LaneReport::default());
+            return Ok(CommandLaneReport::default());
         }
         let skipped = self.skipped();
         let read_at = Instant::now();
         let due = session.due_commands(&self.limits, &skipped, &mut self.place).await?;
         let has_more = !due.is_empty() || !self.place.is_start();
         let report = self.publish(session, exchange, metrics, &due, read_at).await?;
-        Ok(LaneReport { has_more, ..report })
+        Ok(CommandLaneReport { has_more, ..report })
     }
 
     /// Publishes commands again that have no acknowledgement, to devices that were seen since.
@@ -94,7 +94,7 @@ impl CommandLane {
         session: &mut OutboxSession,
         exchange: &Exchange,
         metrics: &DownlinkMetrics,
-    ) -> Result<(LaneReport, Duration), Outage> {
+    ) -> Result<(CommandLaneReport, Duration), Outage> {
         let skipped = self.skipped();
         let read_at = Instant::now();
         let again = &mut self.again_from;
@@ -134,8 +134,8 @@ impl CommandLane {
         metrics: &DownlinkMetrics,
         due: &[DueCommand],
         read_at: Instant,
-    ) -> Result<LaneReport, Outage> {
-        let mut report = LaneReport::default();
+    ) -> Result<CommandLaneReport, Outage> {
+        let mut report = CommandLaneReport::default();
         let mut unpublished = 0;
         let mut held = HeldDevices::new();
         for chunk in due.chunks(CHUNK) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::command_lane::LaneReport;
+use super::command_lane::CommandLaneReport;
 use super::delivery::{FRESH, publish_in_order};
 use super::messages;
 use super::refusals::LaneRefusals;
@@ -61,25 +61,25 @@ impl PushLane {
         &mut self,
         session: &mut OutboxSession,
         exchange: &Exchange,
-    ) -> Result<LaneReport, Outage> {
+    ) -> Result<CommandLaneReport, Outage> {
         let now = Instant::now();
         if now < self.not_before || self.refusals.is_paused(now) {
             let has_more = now < self.not_before;
-            return Ok(LaneReport { has_more, ..LaneReport::default() });
+            return Ok(CommandLaneReport { has_more, ..CommandLaneReport::default() });
         }
         let skipped = self.skipped();
         let dirty = session.dirty_pushes(&skipped).await?;
         if dirty.is_empty() {
-            return Ok(LaneReport::default());
+            return Ok(CommandLaneReport::default());
         }
         let count = u32::try_from(dirty.len()).unwrap_or(RATE);
         let begin = now.checked_sub(CATCH_UP).map_or(now, |begin| begin.max(self.not_before));
         self.not_before = begin + Duration::from_secs(1) * count / RATE;
         let (pushes, outgoing) = self.publishable(session, &dirty).await?;
         let outcomes = publish_in_order(exchange, outgoing, now + FRESH).await;
-        let mut report = LaneReport {
+        let mut report = CommandLaneReport {
             has_more: dirty.len() as u64 >= PUSHES_MAX.unsigned_abs(),
-            ..LaneReport::default()
+            ..CommandLaneReport::default()
         };
         let mut accepted = Vec::with_capacity(pushes.len());
         for (push, outcome) in pushes.iter().zip(&outcomes) {

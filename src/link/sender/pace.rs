@@ -212,7 +212,7 @@ mod tests {
         assert!((400..=500).contains(&halved), "{halved}");
         let later = now + Duration::from_secs(10);
         assert!(pace.throttle(later));
-        assert!((240..=260).contains(&sent(&mut pace, later, 10, 1).len()));
+        assert!((230..=250).contains(&sent(&mut pace, later, 10, 1).len()));
         let minute = later + Duration::from_mins(1);
         pace.wait_for(1, minute);
         assert_eq!(pace.throttled_rate().map(f64::round), Some(28.0));

@@ -189,8 +189,9 @@ fn a_stop_with_a_backlog_keeps_it_and_the_next_start_sends_it_in_order() {
 #[test]
 fn a_backlog_goes_out_pipelined_over_one_lane() {
     const MESSAGES: u32 = 10_000;
-    let cloud = Mosquitto::start(MosquittoOptions::default().line("log_type error"));
+    let cloud = Mosquitto::start(MosquittoOptions::default());
     let reader = Reader::start(cloud.port(), "reader");
+    wait::until("the reader has subscribed", || cloud.log().contains("Sending SUBACK to reader"));
     cloud.stop();
     let it = linked(&link("away", cloud.port(), ""), &["timed-1"]);
     it.database.query(&format!(

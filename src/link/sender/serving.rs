@@ -160,5 +160,6 @@ impl<'a> LaneConnection<'a> {
 
 fn websocket_life() -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX);
-    LONGEST_WEBSOCKET - WEBSOCKET_JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX))
+    LONGEST_WEBSOCKET
+        .saturating_sub(WEBSOCKET_JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX)))
 }

@@ -71,7 +71,9 @@ impl LinkWires {
     /// Wakes all lanes of a link.
     pub fn ring_all(&self, link: &LinkName) {
         if let Some((_, bells)) = self.wires().bells.get(link) {
-            bells.iter().for_each(|bell| bell.notify_one());
+            for bell in bells {
+                bell.notify_one();
+            }
         }
     }
 

@@ -73,8 +73,8 @@ pub async fn run(
     let daemon = ask_daemon(config, &delivery, &explanation).await;
     let mut answer = ExplainReply::of(&explanation, daemon);
     if delivery.arrival.as_ref().is_some_and(|arrival| arrival.is_ignored) {
-        answer.why =
-            "dropped: it has passed this installation, or its topic begins with $".to_owned();
+        "dropped: it has passed this installation, or its topic begins with $"
+            .clone_into(&mut answer.why);
     }
     match output {
         OutputFormat::Json => table::json(&answer)?,

@@ -4,8 +4,8 @@
 //! [`crate::store::batch`], in the transaction of the batch.
 //!
 //! In reading order: [`outbox`] is what the sender of a link works on, with its [`backlog`] and
-//! its [`lanes`];
-//! [`gap`] reads back what it had no room for, with payloads as [`rebuilt_payload`] makes them;
+//! its [`lanes`]; [`gap`] reads back what it had no room for, in steps of the size of [`refill_pace`],
+//! with payloads as [`rebuilt_payload`] makes them;
 //! [`dead_letters`] keeps what a link did not accept, and [`refused`] is its list for people;
 //! [`known`] has the links, their reports and their identities; [`refill_range`] sends a range of
 //! `telemetry` again, and [`forget`] deletes what belongs to a link.
@@ -19,6 +19,7 @@ pub mod lanes;
 pub mod outbox;
 mod queued_rows;
 mod rebuilt_payload;
+mod refill_pace;
 pub mod refill_range;
 mod refilled_rows;
 pub mod refused;

@@ -40,7 +40,7 @@ pub struct EventParts {
 pub fn read(message: &RemoteMessage, lenient: bool) -> Result<EventParts, EventFault> {
     let properties = || message.user_properties.iter().map(|(name, value)| (&**name, &**value));
     if let Some(content_type) = structured_type(message) {
-        check_format(content_type)?;
+        check_format(&content_type)?;
         return read_structured(message, lenient);
     }
     if properties().any(|(name, _)| name == "specversion") {
@@ -81,7 +81,7 @@ fn structured_type(message: &RemoteMessage) -> Option<String> {
     media.starts_with(STRUCTURED).then_some(media)
 }
 
-fn check_format(media: String) -> Result<(), EventFault> {
+fn check_format(media: &str) -> Result<(), EventFault> {
     match media.strip_prefix(STRUCTURED).unwrap_or_default() {
         "" | "+json" => Ok(()),
         batch if batch.starts_with("-batch") => Err(EventFault::Batch),

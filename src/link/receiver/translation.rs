@@ -83,7 +83,7 @@ impl Translation {
     fn translate(&self, message: &RemoteMessage) -> Translated {
         let address = address(&self.rules, &message.topic);
         let rule = address.as_ref().ok().map(|address| address.rule);
-        let event = self.read(message, rule.is_some_and(|rule| rule.lenient));
+        let event = read_event(message, rule.is_some_and(|rule| rule.lenient));
         let is_own =
             event.as_ref().is_ok_and(|event| event.via.iter().any(|node| **node == *self.node));
         let is_ignored = is_own || message.topic.first() == Some(&b'$');
@@ -104,14 +104,6 @@ impl Translation {
         Translated { topic, payload, arrival }
     }
 
-    /// Only the head of a message over the limit is here: it is refused because of its size.
-    fn read(&self, message: &RemoteMessage, lenient: bool) -> Result<EventParts, EventFault> {
-        if message.cut_from.is_some() && needs_whole_payload(message) {
-            return Ok(EventParts::plain(message.payload.clone()));
-        }
-        read(message, lenient)
-    }
-
     fn refusal(
         &self,
         address: &Result<Address<'_>, AddressFault>,
@@ -127,4 +119,14 @@ impl Translation {
     fn refuse(&self, reason: Reason, fault: &dyn std::fmt::Display) -> Refusal {
         LinkArrival::refusal_of(&self.link, reason, fault)
     }
+}
+
+// --- private helpers ---
+
+/// Only the head of a message over the limit is here: it is refused because of its size.
+fn read_event(message: &RemoteMessage, lenient: bool) -> Result<EventParts, EventFault> {
+    if message.cut_from.is_some() && needs_whole_payload(message) {
+        return Ok(EventParts::plain(message.payload.clone()));
+    }
+    read(message, lenient)
 }

@@ -11,10 +11,9 @@
 //! none is lost. Messages that came over a link are not read back, for `telemetry` does not have the
 //! nodes that they passed: [`crate::store::batch::forward_rows`] queues them in a gap, too.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::error::DatabaseError;
 
 use super::outbox::LinkOutbox;
 use super::queued_rows::SENDER;
@@ -23,7 +22,6 @@ use super::refilled_rows::{self, message_columns};
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
-use crate::store::error::StoreError;
 
 /// Begins a step. While it has the locks, batches wait, so each statement has little time.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '80ms'; SET LOCAL statement_timeout = '100ms'";
@@ -61,29 +59,11 @@ const CLOSE: &str = "WITH gone AS (DELETE FROM link_gaps WHERE link = $1 AND wri
         ON CONFLICT (link) DO UPDATE SET refilled = 0, lost = s.lost + excluded.lost) \
     SELECT lost FROM missing";
 
-/// The first, the smallest and the largest number of rows of a step.
-const FIRST_ROWS: i64 = 200;
-const FEWEST_ROWS: i64 = 50;
-const MOST_ROWS: i64 = 2_000;
-
-/// A step that takes longer has fewer rows the next time, and one that takes half of it more:
-/// batches wait for it.
-const STEP_TIME: Duration = Duration::from_millis(15);
-
-/// The first span that a step reads; it adapts to the density of messages.
-const FIRST_SPAN: TimeDelta = TimeDelta::seconds(10);
-const SHORTEST_SPAN: TimeDelta = TimeDelta::milliseconds(10);
-const LONGEST_SPAN: TimeDelta = TimeDelta::days(1);
-
 /// A span that ends after this time from now has no end: nothing is received later.
 const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 /// The end of a span without an end: a clock may have been ahead.
 const WHOLE_FUTURE: TimeDelta = TimeDelta::days(36_500);
-
-/// The states of `lock_timeout` and of `statement_timeout`.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-const TOOK_TOO_LONG: &str = "57014";
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +86,6 @@ pub enum RefillStep {
     },
 }
 
-/// How much a step reads.
-#[derive(Debug)]
-pub(super) struct RefillPace {
-    rows: i64,
-    span: TimeDelta,
-}
-
 /// A step, and what it read.
 #[derive(Debug)]
 struct StepRead {
@@ -126,45 +99,7 @@ struct StepRead {
 /// for.
 type GapRow = (String, DateTime<Utc>, DateTime<Utc>, i64);
 
-// === impl RefillPace ===
-
-impl Default for RefillPace {
-    fn default() -> Self {
-        Self { rows: FIRST_ROWS, span: FIRST_SPAN }
-    }
-}
-
-impl RefillPace {
-    fn is_slowest(&self) -> bool {
-        self.span <= SHORTEST_SPAN
-    }
-
-    /// A statement was ended because it waited or took too long; other errors are returned.
-    fn slow_down_after(&mut self, error: sqlx::Error) -> Result<(), StoreError> {
-        let state = error.as_database_error().and_then(DatabaseError::code);
-        match state.as_deref() {
-            Some(LOCK_NOT_AVAILABLE) => return Ok(()),
-            Some(TOOK_TOO_LONG) => {}
-            _ => return Err(error.into()),
-        }
-        self.rows = (self.rows / 4).max(FEWEST_ROWS);
-        self.span = (self.span / 16).max(SHORTEST_SPAN);
-        Ok(())
-    }
-
-    fn learn(&mut self, read: &StepRead, took: Duration) {
-        if took > STEP_TIME {
-            self.rows = (self.rows / 2).max(FEWEST_ROWS);
-        } else if took < STEP_TIME / 2 && read.is_cut {
-            self.rows = (self.rows * 2).min(MOST_ROWS);
-        }
-        if read.is_cut {
-            self.span = (self.span / 2).max(SHORTEST_SPAN);
-        } else if read.rows < usize::try_from(self.rows / 2).unwrap_or(0) {
-            self.span = (self.span * 2).min(LONGEST_SPAN);
-        }
-    }
-}
+// === impl StepRead ===
 
 impl From<RefillStep> for StepRead {
     fn from(step: RefillStep) -> Self {
@@ -184,7 +119,7 @@ impl LinkOutbox {
         let started = Instant::now();
         let step = match answer(async { Ok(self.step(routes).await) }).await? {
             Ok(read) => {
-                self.pace.learn(&read, started.elapsed());
+                self.pace.learn(read.rows, read.is_cut, started.elapsed());
                 read.step
             }
             Err(error) => {

@@ -16,8 +16,8 @@ use std::time::Duration;
 use sqlx::Row;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::gap::RefillPace;
 use super::queued_rows::{SENDER, queued};
+use super::refill_pace::RefillPace;
 use crate::domain::link::LinkName;
 use crate::domain::outbox::QueuedForward;
 use crate::domain::ports::Outage;

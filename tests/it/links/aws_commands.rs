@@ -119,7 +119,7 @@ fn each_refusal_of_cognito_is_explained_with_what_to_do() {
         ("ResourceNotFoundException", "check `identity_pool_id` and `region`"),
         ("InvalidIdentityPoolConfigurationException", "attach an IAM role"),
     ] {
-        refusal.write("refusal", &format!("GetId {kind}"));
+        refusal.write("refusal", format!("GetId {kind}"));
         for line in [&["link", "send", "aws", "public/a", "x"][..], &["link", "check", "aws"]] {
             let (code, shown) = outcome(&settings, line);
             assert_ne!(code, 0, "{shown}");

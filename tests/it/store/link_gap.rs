@@ -38,8 +38,9 @@ async fn refill(outbox: &mut LinkOutbox, max_bytes: u64) -> (u64, RefillStep) {
     let mut queued = 0;
     loop {
         match outbox.refill(&routes(max_bytes)).await.unwrap() {
-            RefillStep::Queued(step) => queued += step,
-            RefillStep::Closed { queued: step, lost: 0 } => queued += step,
+            RefillStep::Queued(step) | RefillStep::Closed { queued: step, lost: 0 } => {
+                queued += step;
+            }
             last => return (queued, last),
         }
     }
@@ -258,7 +259,7 @@ fn of_device(device: &str, numbers: std::ops::Range<i64>) -> Batch {
     let mut batch = Batch::default();
     for number in numbers {
         add_reading(&mut batch, device, format!(r#"{{"n": {number}}}"#).as_bytes());
-        let now = at(chrono::Utc::now().timestamp_micros());
+        let now = sluice::clock::now();
         let origin = batch.deliveries.len() - 1;
         batch.deliveries[origin].received_at = now;
         let reading = batch.readings.last_mut().unwrap();

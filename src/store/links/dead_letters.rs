@@ -41,8 +41,8 @@ const REFUSE: &str = refuse!("DELETE FROM link_outbox WHERE link = $1 AND lane =
 const EXPIRE: &str = refuse!(
     "DELETE FROM link_outbox WHERE link = $1 AND (lane, id) IN ( \
         SELECT o.lane, o.id FROM generate_series(0, $8 - 1) AS lanes (lane), LATERAL ( \
-            SELECT lane, id, received_at FROM link_outbox WHERE link = $1 AND lane = lanes.lane ORDER BY id LIMIT $7) o \
-        WHERE o.received_at < $6)"
+            SELECT lane, id, queued_at FROM link_outbox WHERE link = $1 AND lane = lanes.lane ORDER BY id LIMIT $7) o \
+        WHERE o.queued_at < $6)"
 );
 
 // === impl LinkOutbox ===
@@ -68,7 +68,7 @@ impl LinkOutbox {
         Ok(!moved.is_empty())
     }
 
-    /// Moves messages that Sluice received before this time to the dead letters, a bounded number;
+    /// Moves messages that were queued before this time to the dead letters, a bounded number;
     /// returns the lane and the id of each. The caller calls again until there is none.
     pub async fn expire(
         &mut self,

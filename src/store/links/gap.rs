@@ -11,7 +11,7 @@
 //! none is lost. Messages that came over a link are not read back, for `telemetry` does not have the
 //! nodes that they passed: [`crate::store::batch::forward_rows`] queues them in a gap, too.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -93,6 +93,8 @@ struct StepRead {
     rows: usize,
     /// Whether there are more rows in the span.
     is_cut: bool,
+    /// How long batches had to wait for it. The wait for their locks is not its work.
+    locked_for: Duration,
 }
 
 /// A locked row: its writer, its begin, the time of Postgres, and the bytes that the outbox has room
@@ -103,7 +105,7 @@ type GapRow = (String, DateTime<Utc>, DateTime<Utc>, i64);
 
 impl From<RefillStep> for StepRead {
     fn from(step: RefillStep) -> Self {
-        Self { step, rows: usize::MAX, is_cut: false }
+        Self { step, rows: usize::MAX, is_cut: false, locked_for: Duration::ZERO }
     }
 }
 
@@ -116,10 +118,9 @@ impl LinkOutbox {
     pub async fn refill(&mut self, routes: &LinkRoutes) -> Result<RefillStep, Outage> {
         let begin = if self.pace.is_slowest() { BEGIN_PATIENTLY } else { BEGIN };
         self.session.run(begin).await?;
-        let started = Instant::now();
         let step = match answer(async { Ok(self.step(routes).await) }).await? {
             Ok(read) => {
-                self.pace.learn(read.rows, read.is_cut, started.elapsed());
+                self.pace.learn(read.rows, read.is_cut, read.locked_for);
                 read.step
             }
             Err(error) => {
@@ -138,6 +139,7 @@ impl LinkOutbox {
         let (link, bound) = (routes.link.as_str(), routes.backlog_max_bytes.min(i64::MAX as u64));
         let lock = sqlx::query_as(LOCK).bind(link).bind(bound.cast_signed());
         let gap: Vec<GapRow> = lock.fetch_all(&mut *connection).await?;
+        let locked_at = Instant::now();
         let begin = gap.iter().map(|row| row.1).min();
         let (Some(from), Some(&(_, _, now, room))) = (begin, gap.first()) else {
             return Ok(RefillStep::NoGap.into());
@@ -166,7 +168,7 @@ impl LinkOutbox {
             let missing: i64 = close.bind(&writers).fetch_one(connection).await?;
             RefillStep::Closed { queued, lost: u64::try_from(missing).unwrap_or(0) }
         };
-        Ok(StepRead { step, rows: rows.len(), is_cut })
+        Ok(StepRead { step, rows: rows.len(), is_cut, locked_for: locked_at.elapsed() })
     }
 }
 

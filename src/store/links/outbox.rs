@@ -89,7 +89,9 @@ impl LinkOutbox {
         let lock = format!("{}ms", LOCK_LIMIT.as_millis());
         let limits = [("idle_session_timeout", idle), ("lock_timeout", lock)];
         let options = database.bounded_options().clone().options(limits);
-        let options = options.options([("synchronous_commit", "off")]);
+        // A generic plan compares each row with each of the ids that a lane holds.
+        let options = options
+            .options([("synchronous_commit", "off"), ("plan_cache_mode", "force_custom_plan")]);
         let session = WriterConnection::open(&options).await?;
         let (lanes, pace) = (HashMap::new(), RefillPace::default());
         Ok(Self { session, link, is_sender: false, lanes, pace })
@@ -128,7 +130,8 @@ impl LinkOutbox {
                 Ok(SeenRow { row: queued(&row)?, oldest_transaction, next_transaction })
             });
         let seen: Vec<SeenRow> = answer(query.fetch_all(&mut self.session.connection)).await?;
-        reads.looked(&seen, in_flight);
+        let is_full = seen.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        reads.looked(&seen, in_flight, is_full);
         Ok(seen.into_iter().map(|seen| seen.row).collect())
     }
 
@@ -166,13 +169,15 @@ impl LaneReads {
         self.open.first().map_or(self.floor, |lowest| self.floor.min(lowest - 1))
     }
 
-    fn looked(&mut self, seen: &[SeenRow], in_flight: &[i64]) {
+    /// Learns from a look. A full one may have left out rows behind its last.
+    fn looked(&mut self, seen: &[SeenRow], in_flight: &[i64], is_full: bool) {
         self.open.extend(in_flight);
         self.open.extend(seen.iter().map(|seen| seen.row.id));
         let Some(last) = seen.last() else { return };
         match self.next_floor {
             Some((transaction, id)) if transaction <= last.oldest_transaction => {
-                self.floor = self.floor.max(id);
+                let complete_to = if is_full { id.min(last.row.id) } else { id };
+                self.floor = self.floor.max(complete_to);
                 self.next_floor = Some((last.next_transaction, last.row.id));
             }
             Some(_) => {}

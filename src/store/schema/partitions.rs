@@ -132,7 +132,7 @@ async fn round(
         }
         verify(pool, table, days[0], &mut report).await?;
         if table.name == "telemetry" {
-            report.indexed = receipt_index::complete(pool, table, days[0]).await?;
+            report.indexed = receipt_index::complete(pool, table).await?;
         }
     }
     for table in [

@@ -92,8 +92,8 @@ async fn with_links_earlier_partitions_get_the_index_by_the_time_of_receipt() {
     assert_eq!(maintained(&pool, KEEP_ALL, noon()).await.indexed, [""; 0], "there is no link");
     database.query("INSERT INTO link_state (link) VALUES ('azure')");
     let indexed = maintained(&pool, KEEP_ALL, noon()).await.indexed;
-    let days = ["20261120", "20261121", "20261122", "20261123", "20261124"];
-    assert_eq!(indexed, days.map(|day| format!("telemetry_{day}")));
+    let all = ["20261120", "20261121", "20261122", "20261123", "20261124", "late"];
+    assert_eq!(indexed, all.map(|part| format!("telemetry_{part}")));
     assert_eq!(maintained(&pool, KEEP_ALL, noon()).await.indexed, [""; 0], "once");
     let index = "SELECT count(*) FROM pg_indexes WHERE tablename = 'telemetry_20261121' AND indexdef LIKE '%brin (received_at)%'";
     assert_eq!(database.value(index), "1");

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use super::document::validator;
+use super::linked;
 use super::with_authority::{ApiWithAuthority, OURS, id};
 use crate::compose::stack::repository;
 use crate::support::dir::Scratch;
@@ -153,15 +154,32 @@ fn enrolment(recorder: &Recorder<'_>) {
     recorder.ask("DELETE", &format!("{codes}/{{code}}"), &["acme", code], None);
 }
 
+fn links(recorder: &Recorder<'_>) {
+    recorder.get("/links", &[]);
+    recorder.get("/links/{name}", &["azure"]);
+    recorder.get("/links/{name}/refused?limit=1", &["azure"]);
+    recorder.get("/links/{name}/refused/{id}", &["azure", "2"]);
+    recorder.get("/links/{name}/refused/{id}", &["azure", "9"]);
+    let retry = json!({ "reason": "TOO_LARGE" });
+    recorder.post("/links/{name}/refused/retry", &["azure"], &retry);
+    recorder.ask("DELETE", "/links/{name}/refused/{id}", &["azure", "2"], None);
+    recorder.post("/links/{name}/refill", &["azure"], &json!({ "since": "210m" }));
+}
+
 #[test]
 fn every_json_answer_fits_its_documented_shape() {
-    let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", "")]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), linked::FILE).unwrap();
+    let file = file.path().to_str().unwrap();
+    let api = ApiWithAuthority::with(&[("CRL_OUTPUT_PATH", ""), ("LINKS_PATH", file)]);
     let recorder = Recorder { api: &api, answers: RefCell::default() };
     api.ca.database.query(ROWS);
+    api.ca.database.query(linked::ROWS);
     certificates(&recorder);
     others(&recorder);
     downlink(&recorder);
     enrolment(&recorder);
+    links(&recorder);
     let answers = recorder.answers.into_inner();
     let document = api.get("/openapi.json");
     let said = compare(&document.body, &json!(answers));

@@ -5,10 +5,10 @@ use serde_json::json;
 use super::client::ApiDaemon;
 use crate::support::wait;
 
-const ROWS: &str = r#"
-    INSERT INTO link_state (link) VALUES ('azure');
+pub(super) const ROWS: &str = r#"
+    INSERT INTO link_state (link) VALUES ('azure') ON CONFLICT DO NOTHING;
     INSERT INTO link_status (link, lane, replica, state, since, detail, advice, published)
-        VALUES ('azure', 0, 'sluice', 'up', now(), NULL, NULL, 5);
+        VALUES ('azure', 0, 'sluice', 'up', now(), NULL, NULL, 5) ON CONFLICT DO NOTHING;
     INSERT INTO link_refused (link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at,
             message_id, queued_at, reason, code, detail, refused_at)
         SELECT 'azure', n, 0, 'acme', 'pump-' || n, 'telemetry', 'devices/' || n, 'raw',
@@ -21,7 +21,7 @@ const ROWS: &str = r#"
             gen_random_uuid() FROM generate_series(1, 4) AS n;
 "#;
 
-const FILE: &str = "[link.azure]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"tcp\"\n\
+pub(super) const FILE: &str = "[link.azure]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"tcp\"\n\
     client_id = \"gate-1\"\nauth = \"none\"\npublish = [{ from = \"tenant/acme/device/+/telemetry\", to = \"up/{device}\", \
     mode = \"raw\" }]\n";
 

@@ -4,6 +4,8 @@
 //! small letters and digits, and judges of events refuse any other name. `sluice-node`, once for each
 //! name, is read, too.
 
+use crate::domain::ids::{MAX_ID_LEN, check_id};
+
 /// The attribute and User Property that is written.
 pub const NODES: &str = "sluicenode";
 
@@ -13,9 +15,6 @@ pub const SINGLE_NODE: &str = "sluice-node";
 /// The most nodes that a message may have passed.
 pub const MAX_NODES: usize = 8;
 
-/// Longest name of a node, in bytes.
-pub const MAX_NODE_NAME: usize = 64;
-
 /// Why a list of nodes is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodesFault {
@@ -24,15 +23,14 @@ pub enum NodesFault {
     TooMany,
     /// A name that no installation has.
     #[error(
-        "{NODES} has 1 to {MAX_NODE_NAME} characters of A-Z a-z 0-9 . _ - for each installation"
+        "{NODES} has 1 to {MAX_ID_LEN} characters of A-Z a-z 0-9 . _ : - for each installation"
     )]
     Name,
 }
 
-/// Whether an installation may have this name.
+/// Whether an installation may have this name: the links file has the same rule for `node`.
 pub fn is_node_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=MAX_NODE_NAME).contains(&text.len()) && text.bytes().all(is_plain)
+    check_id(text.as_bytes()).is_ok()
 }
 
 /// The value of the attribute: the nodes so far, and `own`.
@@ -68,4 +66,21 @@ pub(crate) fn nodes_of<'a>(
         nodes.push(node.into());
     }
     Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_name_that_the_links_file_takes_is_read_back(name in "[A-Za-z0-9._:-]{1,64}") {
+            prop_assert!(check_id(name.as_bytes()).is_ok());
+            let written = join(&["a:1".into()], &name);
+            let nodes = nodes_of([(NODES, written.as_str())].into_iter()).unwrap();
+            prop_assert!(nodes.iter().any(|node| **node == *name));
+        }
+    }
 }

@@ -183,9 +183,8 @@ impl Quarantined {
                 format!("{}; the first {} of {whole} bytes are kept", refusal.detail, kept.len())
                     .into();
         }
-        // A message that a link found no device for has the topic of the other broker.
-        let has_device = delivery.link().is_none() || refusal.reason != Reason::BadTopicFormat;
-        let topic = Owned::parse(&delivery.topic).ok().filter(|_| has_device);
+        let topic = Owned::parse(&delivery.topic).ok();
+        let topic = topic.filter(|_| delivery.has_local_topic(refusal.reason));
         let own = |text: &str| Box::<str>::from(text);
         Self {
             received_at: delivery.received_at,

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 use super::ids::DeviceKey;
 use super::link::{LinkArrival, LinkName};
 use super::redact::secrets;
+use super::refusal::Reason;
 use super::time::Timestamp;
 use super::token::TokenHash;
 
@@ -222,6 +223,12 @@ impl Delivery {
     /// The link that it came from.
     pub fn link(&self) -> Option<&LinkName> {
         self.arrival.as_ref().map(|arrival| &arrival.link)
+    }
+
+    /// Whether its topic is a local one, after a refusal with this reason. A message that a link found no
+    /// device for has the topic of the other broker, which may name any tenant.
+    pub fn has_local_topic(&self, refused: Reason) -> bool {
+        self.arrival.is_none() || refused != Reason::BadTopicFormat
     }
 
     /// The time of its event.

@@ -319,6 +319,7 @@ impl<D: Directory> Authorizer<D> {
             batch.list_refusal(origin, &refusal);
         }
         let topic = Owned::parse(&delivery.topic).ok();
+        let topic = topic.filter(|_| delivery.has_local_topic(refusal.reason));
         let kept =
             sampler.admit(topic.map(|topic| topic.tenant), refusal.reason, delivery.payload.len());
         if let Some(bytes) = kept {

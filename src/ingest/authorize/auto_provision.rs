@@ -44,6 +44,10 @@ pub fn once_enrolled(
     if answer.tenant_suspended || answer.device.is_some() || parsed.unstorable.is_some() {
         return None;
     }
+    // A device without a token would keep the real one out, whose first message brings the token.
+    if parsed.is_from_link && requirements.token {
+        return None;
+    }
     let (site, token) = registered_fields(parsed);
     let site = site.map(Into::into);
     let device = Device { status: DeviceStatus::Active, site, token, certificates: Windows::new() };

@@ -26,7 +26,7 @@ pub enum Authentication {
 #[derive(Clone, Copy, Debug)]
 pub struct AuthRequirements {
     certificates: bool,
-    token: bool,
+    pub(super) token: bool,
 }
 
 // === impl AuthRequirements ===

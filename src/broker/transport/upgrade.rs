@@ -138,8 +138,10 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 fn refusal(response: &Response, body: &[u8], request: &WebSocketRequest) -> UpgradeFacts {
     let kept = |text: &str| {
         let plain: String = text.chars().filter(|character| !character.is_control()).collect();
-        let plain: String = plain.trim().chars().take(MESSAGE_MAX).collect();
-        Some(plain).filter(|text| !text.is_empty() && !repeats(text, request))
+        let plain = plain.trim();
+        // The whole text is judged: a cut may leave the head of a secret.
+        let is_kept = !plain.is_empty() && !repeats(plain, request);
+        is_kept.then(|| plain.chars().take(MESSAGE_MAX).collect::<String>())
     };
     UpgradeFacts {
         status: response.status().as_u16(),
@@ -250,5 +252,11 @@ mod tests {
         let request = request(query);
         assert!(repeats("the token AAAA/BBBBBBBBBBBBBBBBBBBB= is bad", &request));
         assert!(!repeats("X-Amz-Security-Token is bad, use AWS4-HMAC-SHA256", &request));
+
+        let answer = Response::new(None);
+        let kept = |text: &str| refusal(&answer, text.as_bytes(), &request).message;
+        let plain = "x".repeat(MESSAGE_MAX - 8);
+        assert_eq!(kept(&format!("{plain} AAAA/BBBBBBBBBBBBBBBBBBBB=")), None);
+        assert_eq!(kept(&format!("{plain}{plain}")).unwrap().len(), MESSAGE_MAX);
     }
 }

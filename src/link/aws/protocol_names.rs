@@ -9,6 +9,9 @@ use crate::link::settings::{LinkAuth, LinkSettings};
 /// MQTT with a client certificate on port 443 of AWS IoT Core.
 const CERTIFICATE: &[u8] = b"x-amzn-mqtt-ca";
 
+/// MQTT with a custom authorizer on the same port.
+const AUTHORIZER: &[u8] = b"mqtt";
+
 /// Websockets: they start as HTTP.
 const HTTP: &[u8] = b"http/1.1";
 
@@ -24,6 +27,11 @@ pub fn protocol_names(link: &LinkSettings) -> Vec<Vec<u8>> {
         {
             vec![CERTIFICATE.to_vec()]
         }
+        (
+            LinkTransport::Tls,
+            LinkKind::AwsIot,
+            LinkAuth::Password { .. } | LinkAuth::Jwt { .. },
+        ) if link.port == SHARED_PORT => vec![AUTHORIZER.to_vec()],
         _ => Vec::new(),
     }
 }

@@ -148,7 +148,10 @@ fn find(
     Ok(AwsCredentials {
         access_key_id: required("aws_access_key_id")?.to_owned(),
         secret: Secret::new(required("aws_secret_access_key")?.to_owned()),
-        session_token: value("aws_session_token").map(|(_, token)| Secret::new(token.to_owned())),
+        // Tools write the line without a token for lasting keys.
+        session_token: value("aws_session_token")
+            .filter(|(_, token)| !token.is_empty())
+            .map(|(_, token)| Secret::new(token.to_owned())),
         obtained: now,
         expires: expires.map(|time| time.to_utc().into()),
     })
@@ -188,7 +191,8 @@ mod tests {
         aws_secret_access_key=a/b=c\n\n[profile work]\n; temporary\naws_access_key_id = ASIA2\n\
         aws_secret_access_key = two\naws_session_token = tok==\nexpiration = 2026-11-28T12:00:00Z\n\
         s3 =\n  aws_access_key_id = nested\n[role]\nrole_arn = arn:aws:iam::1:role/x\n\
-        source_profile = default\n[half]\naws_access_key_id = AKIA3\n";
+        source_profile = default\n[half]\naws_access_key_id = AKIA3\n\
+        [lasting]\naws_access_key_id = AKIA4\naws_secret_access_key = four\naws_session_token =\n";
     const NOW: Timestamp = Timestamp::from_micros(0);
 
     fn found(profile: &str) -> Result<AwsCredentials, AwsProfileError> {
@@ -201,6 +205,7 @@ mod tests {
         assert_eq!(default.access_key_id, "AKIA1");
         assert_eq!(default.secret.expose(), "a/b=c");
         assert!(default.session_token.is_none() && default.expires.is_none());
+        assert!(found("lasting").unwrap().session_token.is_none());
 
         let work = found("work").unwrap();
         assert_eq!((work.access_key_id.as_str(), work.secret.expose()), ("ASIA2", "two"));
@@ -211,7 +216,7 @@ mod tests {
     #[test]
     fn a_section_that_cannot_be_used_says_why() {
         let why = |profile| found(profile).unwrap_err().to_string();
-        let sections = "it has [default], [work], [role], [half]";
+        let sections = "it has [default], [work], [role], [half], [lasting]";
         assert_eq!(why("x"), format!("credentials_file (/aws) has no section [x]; {sections}"));
         assert!(why("role").contains("has role_arn, which Sluice does not support"));
         assert!(why("half").ends_with("has no aws_secret_access_key"));

@@ -19,7 +19,7 @@ mod checked_tests;
 mod cross_checks;
 mod error;
 mod fields;
-mod hosts;
+pub(crate) mod hosts;
 pub mod keys;
 mod link_table;
 mod load;

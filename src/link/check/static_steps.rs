@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::report::CheckStep;
+use crate::link::file::hosts::AZURE;
 use crate::link::kind::{LinkKind, LinkTransport};
 use crate::link::settings::{LinkAuth, LinkSettings};
 
@@ -109,10 +110,10 @@ pub fn is_local(host: &str) -> bool {
 // === private helpers ===
 
 fn event_grid_host(step: &mut CheckStep, host: &str) {
-    const SUFFIX: &str = ".eventgrid.azure.net";
-    let Some(front) = host.strip_suffix(SUFFIX) else {
+    let found = AZURE.iter().find_map(|end| Some((host.strip_suffix(end)?, *end)));
+    let Some((front, end)) = found else {
         step.warn(
-            format!("{host} does not end with {SUFFIX}"),
+            format!("{host} does not end with {}", AZURE.join(" or ")),
             "a custom domain may have any name; without one use the MQTT host name of the namespace's page in the portal",
         );
         step.field("host");
@@ -123,10 +124,10 @@ fn event_grid_host(step: &mut CheckStep, host: &str) {
         return;
     }
     let advice = if front.split('.').any(|label| label == "ts") {
-        "the shape is <namespace>.<region>-1.ts.eventgrid.azure.net".to_owned()
+        format!("the shape is <namespace>.<region>-1.ts{end}")
     } else {
         let region = if front.ends_with("-1") { front.to_owned() } else { format!("{front}-1") };
-        format!("that is the HTTP host name: set host = \"{region}.ts{SUFFIX}\"")
+        format!("that is the HTTP host name: set host = \"{region}.ts{end}\"")
     };
     step.fail(format!("{host} is not the MQTT host name of a namespace"), advice);
     step.field("host");
@@ -164,5 +165,27 @@ fn port(step: &mut CheckStep, link: &LinkSettings) {
             format!("leave port out: it is {usual} for {}", link.transport.label()),
         );
         step.field("port");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::check::report::StepResult;
+
+    #[test]
+    fn a_host_of_each_azure_cloud_is_known_and_the_http_host_is_corrected() {
+        for end in AZURE {
+            let mut step = CheckStep::new(2, "host");
+            event_grid_host(&mut step, &format!("ns.region-1.ts{end}"));
+            assert_eq!(step.result, StepResult::Pass, "{end}");
+            let mut step = CheckStep::new(2, "host");
+            event_grid_host(&mut step, &format!("ns.region-1{end}"));
+            assert_eq!(step.result, StepResult::Fail, "{end}");
+            assert!(step.advice[0].ends_with(&format!("\"ns.region-1.ts{end}\"")), "{step:?}");
+        }
+        let mut step = CheckStep::new(2, "host");
+        event_grid_host(&mut step, "mqtt.example.org");
+        assert_eq!(step.result, StepResult::Warn);
     }
 }

@@ -8,8 +8,9 @@ use super::fields::shown;
 use crate::config::sections::broker::is_host;
 use crate::link::kind::LinkKind;
 
-/// The clouds of Azure.
-const AZURE: [&str; 3] = [".eventgrid.azure.net", ".eventgrid.azure.us", ".eventgrid.azure.cn"];
+/// The ends of host names in the clouds of Azure.
+pub(crate) const AZURE: [&str; 3] =
+    [".eventgrid.azure.net", ".eventgrid.azure.us", ".eventgrid.azure.cn"];
 
 /// Checks a host; the error says what to write.
 pub(super) fn check(host: &str, kind: Option<LinkKind>) -> Result<(), String> {

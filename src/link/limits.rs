@@ -152,11 +152,13 @@ impl LinkLimits {
         }
     }
 
-    /// Checks the length and the depth of a topic.
-    pub fn check_topic(&self, topic: &str) -> Result<(), TopicLimit> {
+    /// Checks the length and the depth of a topic at a broker of this kind.
+    pub fn check_topic(&self, kind: LinkKind, topic: &str) -> Result<(), TopicLimit> {
         let counted = match topic.strip_prefix(BASIC_INGEST) {
-            Some(behind) => behind.split_once('/').map_or("", |(_rule, topic)| topic),
-            None => topic,
+            Some(behind) if kind == LinkKind::AwsIot => {
+                behind.split_once('/').map_or("", |(_rule, topic)| topic)
+            }
+            _ => topic,
         };
         if counted.len() > self.topic_bytes {
             return Err(TopicLimit::Bytes { found: counted.len(), allowed: self.topic_bytes });
@@ -176,17 +178,15 @@ mod tests {
     #[test]
     fn a_topic_is_as_long_and_as_deep_as_the_cloud_allows() {
         let aws = LinkLimits::of(LinkKind::AwsIot);
-        assert_eq!(aws.check_topic("a/b/c/d/e/f/g/h"), Ok(()));
-        assert_eq!(
-            aws.check_topic("a/b/c/d/e/f/g/h/i"),
-            Err(TopicLimit::Levels { found: 9, allowed: 8 })
-        );
-        assert_eq!(aws.check_topic("$aws/rules/my_rule/a/b/c/d/e/f/g/h"), Ok(()));
-        assert_eq!(
-            aws.check_topic(&"x".repeat(257)),
-            Err(TopicLimit::Bytes { found: 257, allowed: 256 })
-        );
-        assert_eq!(aws.check_topic(&format!("$aws/rules/r/{}", "x".repeat(256))), Ok(()));
+        let check = |topic: &str| aws.check_topic(LinkKind::AwsIot, topic);
+        assert_eq!(check("a/b/c/d/e/f/g/h"), Ok(()));
+        assert_eq!(check("a/b/c/d/e/f/g/h/i"), Err(TopicLimit::Levels { found: 9, allowed: 8 }));
+        assert_eq!(check("$aws/rules/my_rule/a/b/c/d/e/f/g/h"), Ok(()));
+        assert_eq!(check(&"x".repeat(257)), Err(TopicLimit::Bytes { found: 257, allowed: 256 }));
+        let of_rule = format!("$aws/rules/r/{}", "x".repeat(256));
+        assert_eq!(check(&of_rule), Ok(()));
+        let elsewhere = LinkLimits { topic_bytes: 256, ..LinkLimits::of(LinkKind::Mqtt) };
+        assert!(elsewhere.check_topic(LinkKind::Mqtt, &of_rule).is_err());
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub async fn publish(
         return CheckStep::skipped(14, "PUBACK", "--publish TOPIC sends a message");
     };
     let mut step = CheckStep::new(14, "PUBACK");
-    if let Err(error) = link.limits.check_topic(topic) {
+    if let Err(error) = link.limits.check_topic(link.kind, topic) {
         step.fail(error.to_string(), "choose a shorter topic").field("publish");
         return step;
     }

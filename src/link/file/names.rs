@@ -81,7 +81,7 @@ pub(super) fn remote_topic(
         ));
     }
     let shortest = shortest(&to, from.unwrap_or_default());
-    limits.check_topic(&shortest).map_err(|error| {
+    limits.check_topic(kind, &shortest).map_err(|error| {
         format!("even with the shortest names {error} by {}, found {}", kind.label(), shown(text))
     })?;
     Ok(to)
@@ -107,6 +107,12 @@ pub(super) fn remote_filter(
             shown(text)
         ));
     }
+    if plain.starts_with('$') {
+        return Err(format!(
+            "topics that begin with $ belong to the other broker, and Sluice takes none of them in, found {}",
+            shown(text)
+        ));
+    }
     if let Some(prefix) = public_prefix
         && plain.strip_prefix(prefix).is_none_or(|rest| !rest.starts_with('/'))
     {
@@ -115,7 +121,7 @@ pub(super) fn remote_filter(
         ));
     }
     limits
-        .check_topic(plain)
+        .check_topic(kind, plain)
         .map_err(|error| format!("{error} by {}, found {}", kind.label(), shown(text)))
 }
 

@@ -202,6 +202,8 @@ mqtt | publish = [{ from = '#', to = '{site}' }] | link.x.publish[0].to: {site} 
 mqtt | publish = [{ from = '#', to = 'a/#' }] | link.x.publish[0].to: a message has one topic, without + and #
 mqtt | publish = [{ from = '#', to = '$SYS/x' }] | link.x.publish[0].to: a topic that begins with $ belongs to the other broker
 mqtt | publish = [{ from = '#', to = '$aws/rules/r/x' }] | link.x.publish[0].to: a topic that begins with $
+aws certificate | ingest = [{ filter = '$aws/events/#', tenant = 't', device = 'd' }] | link.x.ingest[0].filter: topics that begin with $
+mqtt | ingest = [{ filter = '$share/g/$SYS/#', tenant = 't', device = 'd' }] | link.x.ingest[0].filter: topics that begin with $
 aws certificate | publish = [{ from = '#', to = '$aws/rules/' }] | link.x.publish[0].to: the name of the rule is missing
 aws certificate | publish = [{ from = '#', to = 'a/b/c/d/e/f/g/h/{type}' }] | link.x.publish[0].to: even with the shortest names the topic has 9 levels, at most 8 are allowed by aws-iot
 mqtt | publish = [{ from = '#', to = 'a', mode = 'json' }] | link.x.publish[0].mode: expected "binary", "structured", "raw", found "json"

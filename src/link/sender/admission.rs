@@ -5,11 +5,8 @@
 
 use crate::domain::exchange::OutgoingMessage;
 use crate::domain::outbox::{DeadLetterCause, DeadLetterReason};
-use crate::link::kind::LinkKind;
+use crate::link::limits::TopicLimit;
 use crate::link::settings::LinkSettings;
-
-/// Before the rule of AWS that it names, this prefix does not count as levels.
-const BASIC_INGEST: &str = "$aws/rules/";
 
 /// Bytes of a packet besides topic, payload and properties, at most.
 const PACKET_OVERHEAD: usize = 20;
@@ -24,13 +21,7 @@ pub(super) fn check(
 ) -> Result<(), DeadLetterReason> {
     let limits = &settings.limits;
     let topic = message.topic.as_str();
-    if topic.len() > limits.topic_bytes {
-        return Err(bad_topic(topic, "bytes", topic.len(), limits.topic_bytes));
-    }
-    let levels = counted_levels(settings.kind, topic);
-    if levels > limits.topic_levels {
-        return Err(bad_topic(topic, "levels", levels, limits.topic_levels));
-    }
+    limits.check_topic(settings.kind, topic).map_err(|limit| bad_topic(topic, limit))?;
     let payload = message.payload.len();
     if payload > limits.payload_bytes {
         return Err(too_large("payload", payload, limits.payload_bytes));
@@ -60,18 +51,8 @@ pub(super) fn no_topic(why: impl std::fmt::Display) -> DeadLetterReason {
     DeadLetterReason { reason: DeadLetterCause::BadTopic, code: None, detail: why.to_string() }
 }
 
-fn counted_levels(kind: LinkKind, topic: &str) -> usize {
-    let counted = match topic.strip_prefix(BASIC_INGEST) {
-        Some(rest) if kind == LinkKind::AwsIot => rest.split_once('/').map_or("", |(_, rest)| rest),
-        _ => topic,
-    };
-    counted.bytes().filter(|byte| *byte == b'/').count() + 1
-}
-
-fn bad_topic(topic: &str, unit: &str, found: usize, limit: usize) -> DeadLetterReason {
-    let detail =
-        format!("the topic {topic} has {found} {unit}; the other broker accepts at most {limit}");
-    DeadLetterReason { reason: DeadLetterCause::BadTopic, code: None, detail }
+fn bad_topic(topic: &str, limit: TopicLimit) -> DeadLetterReason {
+    no_topic(format_args!("{topic}: {limit} by the other broker"))
 }
 
 fn too_large(what: &str, found: usize, limit: usize) -> DeadLetterReason {

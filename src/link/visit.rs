@@ -1,7 +1,7 @@
 //! A visit at the other broker: one connection without session state, for commands and checks.
 //!
 //! It forwards nothing, stores nothing and never reconnects. Messages that arrive are acknowledged when
-//! they are taken.
+//! they are taken. With the client id of the daemon it leaves the daemon's session as it is.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub struct LinkVisit {
     connection: RemoteConnection,
     arrived: VecDeque<RemoteMessage>,
     filters_per_subscribe: usize,
+    keeps_session: bool,
 }
 
 /// Why a visit failed.
@@ -78,6 +79,16 @@ pub fn login(link: &LinkSettings) -> LoginSource {
     LoginSource::new(link, IdentityKeeper::of_user(&link.name), clock::now)
 }
 
+/// Whether the daemon connects with this client id.
+pub fn is_of_daemon(link: &LinkSettings, client_id: &str) -> bool {
+    (0..link.lanes.max(1)).any(|lane| link.client_id_of(lane) == client_id)
+}
+
+/// Whether the daemon has a session with this client id that holds messages.
+fn has_session(link: &LinkSettings, client_id: &str) -> bool {
+    !link.ingest.is_empty() && link.client_id_of(0) == client_id
+}
+
 /// Where a visit connects, and as which client.
 pub async fn target(
     link: &LinkSettings,
@@ -85,15 +96,14 @@ pub async fn target(
     client_id: &str,
 ) -> Result<RemoteTarget, LinkLoginError> {
     let own = LinkSettings { client_id: client_id.to_owned(), lanes: 1, ..link.clone() };
-    Ok(without_session(login.target(&own, 0).await?))
-}
-
-/// The same target without session state.
-pub fn without_session(mut target: RemoteTarget) -> RemoteTarget {
-    target.clean_start = true;
-    target.broker.session_expiry_seconds = 0;
+    let mut target = login.target(&own, 0).await?;
     target.broker.receive_maximum = RECEIVE_MAXIMUM;
-    target
+    // The session of the daemon holds messages for it: the visit takes over, and leaves them there.
+    target.clean_start = !has_session(link, client_id);
+    if target.clean_start {
+        target.broker.session_expiry_seconds = 0;
+    }
+    Ok(target)
 }
 
 /// The client id of a visit: that of the link with a suffix, so that the daemon keeps its session.
@@ -122,7 +132,14 @@ impl LinkVisit {
     ) -> Result<Self, BrokerError> {
         let connection = RemoteConnection::open(target, clock, VISIT, facts).await?;
         let filters_per_subscribe = link.limits.filters_per_subscribe.max(1);
-        Ok(Self { connection, arrived: VecDeque::new(), filters_per_subscribe })
+        let (arrived, keeps_session) = (VecDeque::new(), !target.clean_start);
+        Ok(Self { connection, arrived, filters_per_subscribe, keeps_session })
+    }
+
+    /// Whether the session is the daemon's: a subscription stays in it, and a message that is taken is
+    /// lost to the daemon.
+    pub const fn keeps_session(&self) -> bool {
+        self.keeps_session
     }
 
     /// What CONNACK granted.
@@ -209,5 +226,33 @@ impl LinkVisit {
             }
         };
         timeout(ANSWER_PATIENCE, wait).await.map_err(|_| VisitError::NoAnswer { packet })?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::file::parse;
+
+    async fn visited(file: &str, client_id: &str) -> (bool, u32) {
+        let link = parse(file).unwrap().links.remove(0);
+        let target = target(&link, &login(&link), client_id).await.unwrap();
+        (target.clean_start, target.broker.session_expiry_seconds)
+    }
+
+    #[tokio::test]
+    async fn only_the_session_of_the_daemon_is_kept() {
+        let base = "[link.x]\nkind = 'mqtt'\nhost = 'h'\nclient_id = 'c'\nauth = 'none'\n\
+            session_expiry = '1h'\npublish = [{ from = '#', to = 'a' }]\n";
+        let ingest = "ingest = [{ filter = 'b', tenant = 't', device = 'd' }]\n";
+        let both = format!("{base}{ingest}");
+        assert_eq!(visited(&both, "c").await, (false, 3600));
+        assert_eq!(visited(&both, "c-check").await, (true, 0));
+        assert_eq!(visited(base, "c").await, (true, 0));
+        let lanes = format!("{both}lanes = 2\n");
+        assert_eq!(visited(&lanes, "c-0").await, (false, 3600));
+        assert_eq!(visited(&lanes, "c-1").await, (true, 0));
+        let link = parse(&lanes).unwrap().links.remove(0);
+        assert!(is_of_daemon(&link, "c-1") && !is_of_daemon(&link, "c"));
     }
 }

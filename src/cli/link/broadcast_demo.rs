@@ -73,6 +73,7 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let link = named::one(config, &args.name).await?;
     let topic = args.topic.clone().unwrap_or_else(|| default_topic(&link));
+    client::check_limits(&link, &topic, args.text.as_bytes())?;
     let message = send::message(&topic, args.text.clone().into_bytes())?;
     let login = visit::login(&link);
     let front = args.client_id.clone().unwrap_or_else(|| {
@@ -82,6 +83,7 @@ pub async fn run(
     let mut listeners = Vec::with_capacity(LISTENERS);
     for number in 1..=LISTENERS {
         let id = format!("{front}-{number}");
+        client::may_subscribe(&link, &id)?;
         let mut listener = client::connect(&link, &login, &id).await?;
         client::subscribe(&mut listener, &link, &id, std::slice::from_ref(&topic)).await?;
         say(output, &format!("[Client {number}] subscribed to {topic} as {id}"))?;

@@ -25,6 +25,32 @@ pub fn client_id(link: &LinkSettings, chosen: Option<&str>, verb: &str) -> Strin
     visit::client_id(link, &format!("{verb}-{random:04x}"))
 }
 
+/// Refuses to subscribe as the daemon: the subscription would stay in its session, and the command would
+/// take its messages.
+pub fn may_subscribe(link: &LinkSettings, client_id: &str) -> Result<(), Failure> {
+    if visit::is_of_daemon(link, client_id) {
+        return Err(Failure::usage(format!(
+            "the daemon connects as {client_id}: choose another --client-id, or leave it out"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses what exceeds the limits of the link: the other broker would end the connection, without an
+/// answer.
+pub fn check_limits(link: &LinkSettings, topic: &str, payload: &[u8]) -> Result<(), Failure> {
+    let limits = &link.limits;
+    limits.check_topic(link.kind, topic).map_err(|error| Failure::usage(error.to_string()))?;
+    if payload.len() > limits.payload_bytes {
+        return Err(Failure::usage(format!(
+            "the payload has {} bytes, at most {} are allowed",
+            payload.len(),
+            limits.payload_bytes
+        )));
+    }
+    Ok(())
+}
+
 /// Connects as `client_id`.
 pub async fn connect(
     link: &LinkSettings,

@@ -69,6 +69,7 @@ pub async fn run(args: ListenArgs, config: &Config, output: OutputFormat) -> Res
     let link = named::one(config, &args.name).await?;
     let login = visit::login(&link);
     let client_id = client::client_id(&link, args.client_id.as_deref(), "listen");
+    client::may_subscribe(&link, &client_id)?;
     let until = args.wait.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let count = args.count;
     let mut listener =

@@ -42,6 +42,7 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let link = named::one(config, &args.name).await?;
     let payload = payload(&args.text, link.limits.payload_bytes)?;
+    client::check_limits(&link, &args.topic, &payload)?;
     let bytes = payload.len();
     let message = OutgoingMessage { is_retained: args.retain, ..message(&args.topic, payload)? };
     let login = visit::login(&link);

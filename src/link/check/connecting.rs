@@ -241,8 +241,8 @@ async fn refused(
             if link.kind == LinkKind::EventGrid && SESSION_CODES.contains(code) {
                 step.note(format!(
                     "the check has a session of its own, and Event Grid counts those of one authentication name: \
-                     --client-id {} takes over the daemon's session for a moment",
-                    link.client_id
+                     --client-id {} connects in place of the daemon, which loses its connection and then connects again",
+                    link.client_id_of(0)
                 ));
             }
             of_code(link, CodePacket::ConnAck, *code, None)

@@ -2,6 +2,7 @@
 //! shown what it accepts: a login with one field changed.
 //!
 //! A login that is accepted ends at once. The number of attempts is bounded, and the clouds limit it, too.
+//! No attempt takes a client id of the daemon: an accepted one would end the daemon's connection.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::clock;
 use crate::config::sections::broker::{BrokerJwt, JwtPlace};
 use crate::domain::time::{Clock, Timestamp};
 use crate::link::settings::{LinkAuth, LinkSettings};
-use crate::link::visit::LinkVisit;
+use crate::link::visit::{self, LinkVisit};
 
 /// Codes of CONNACK that may concern the token: bad credentials, not authorized, bad method.
 const CODES: [u8; 3] = [0x86, 0x87, 0x8c];
@@ -152,7 +153,7 @@ fn attempts(
         }
     }
     for other in [Some(daemon_id), subject].into_iter().flatten() {
-        if other != client_id {
+        if other != client_id && !visit::is_of_daemon(link, other) {
             let (fields, with) = (vec!["client_id"], format!("the client id {other}"));
             let client_id = Some(other.to_owned());
             let attempt = LoginAttempt::of(fields, with, token.clone());
@@ -221,8 +222,7 @@ fn with_all(link: &LinkSettings, token: &BrokerJwt, subject: &str) -> LoginAttem
         token.claims.insert(claim.to_owned(), value);
     }
     let fields = vec!["audience", "issuer", "subject"];
-    let client_id = Some(link.client_id.clone());
-    LoginAttempt { client_id, ..LoginAttempt::of(fields, with, token) }
+    LoginAttempt::of(fields, with, token)
 }
 
 fn accepted(step: &mut CheckStep, link: &LinkSettings, attempt: &LoginAttempt) {
@@ -272,6 +272,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
+    use crate::link::file::parse;
 
     fn token(claims: Value) -> BrokerJwt {
         let claims: Map<String, Value> = serde_json::from_value(claims).unwrap();
@@ -295,5 +296,17 @@ mod tests {
             token(json!({ "iss": "b", "sub": "b", "aud": "c" })).claims
         );
         assert_eq!((attempt.with.as_str(), attempt.fields), ("iss = \"b\"", vec!["issuer"]));
+    }
+
+    #[test]
+    fn no_attempt_takes_the_client_id_of_the_daemon() {
+        let file = "[link.x]\nkind = 'event-grid'\nhost = 'n.r.ts.eventgrid.azure.net'\n\
+            client_id = 'gate'\nauth = 'jwt'\nkey = '/k'\nissuer = 'i'\nsubject = 'other'\n\
+            audience = 'a'\npublish = [{ from = '#', to = 'a' }]\n";
+        let link = parse(file).unwrap().links.remove(0);
+        let base = token(json!({ "iss": "i", "sub": "other", "aud": "a" }));
+        let all = attempts(&link, &base, "gate-check", Suspicion::default());
+        let ids: Vec<&str> = all.iter().filter_map(|one| one.client_id.as_deref()).collect();
+        assert_eq!(ids, ["other"]);
     }
 }

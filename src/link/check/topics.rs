@@ -11,6 +11,7 @@ use crate::domain::exchange::{OutgoingMessage, PublishTopic};
 use crate::link::explain::codes::of_code;
 use crate::link::explain::errors::of_error;
 use crate::link::explain::{CodePacket, LinkExplanation};
+use crate::link::receiver::addressing::plain_filter;
 use crate::link::settings::{LinkAuth, LinkSettings};
 use crate::link::visit::{LinkVisit, VisitError};
 
@@ -26,7 +27,13 @@ pub async fn subscribe(
     link: &LinkSettings,
     publish: Option<&str>,
 ) -> (CheckStep, Vec<String>) {
-    let of_rules = link.ingest.iter().map(|rule| rule.filter.clone());
+    let keeps_session = visit.keeps_session();
+    // What is subscribed to besides the rules would stay in the daemon's session.
+    let publish = publish.filter(|_| !keeps_session);
+    let of_rules = link
+        .ingest
+        .iter()
+        .map(|rule| if keeps_session { rule.filter.clone() } else { own_group(&rule.filter) });
     let mut filters: Vec<String> = of_rules.collect();
     if let Some(topic) = publish.filter(|topic| !filters.iter().any(|filter| filter == topic)) {
         filters.push(topic.to_owned());
@@ -68,6 +75,10 @@ pub async fn subscribe(
                 step.field("ingest");
             }
         }
+    }
+    if keeps_session {
+        // Messages that arrive are the daemon's: none is taken.
+        granted.clear();
     }
     (step, granted)
 }
@@ -142,6 +153,12 @@ pub async fn renew(visit: &mut LinkVisit, link: &LinkSettings) -> CheckStep {
 
 // === private helpers ===
 
+/// The filter in a group of its own: the check gets copies, and takes no message of the daemon's group.
+fn own_group(filter: &str) -> String {
+    let plain = plain_filter(filter);
+    if plain == filter { filter.to_owned() } else { format!("$share/sluice-check/{plain}") }
+}
+
 async fn echo(
     visit: &mut LinkVisit,
     step: &mut CheckStep,
@@ -185,4 +202,15 @@ fn ended(step: &mut CheckStep, link: &LinkSettings, error: &VisitError) {
 
 fn refused(step: &mut CheckStep, why: &LinkExplanation) {
     step.fail(why.to_string(), why.advice.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_group;
+
+    #[test]
+    fn a_shared_filter_gets_a_group_of_its_own() {
+        assert_eq!(own_group("$share/sluice/a/+/b"), "$share/sluice-check/a/+/b");
+        assert_eq!(own_group("a/+/b"), "a/+/b");
+    }
 }

@@ -17,6 +17,7 @@ use crate::broker::error::BrokerError;
 use crate::broker::remote::connection::RemoteConnection;
 use crate::domain::outbox::DeadLetterReason;
 use crate::link::explain::LinkExplanation;
+use crate::link::settings::LinkSettings;
 
 /// A websocket at AWS lives at most 24 hours: it is replaced at a quiet moment before that.
 const LONGEST_WEBSOCKET: Duration = Duration::from_hours(23);
@@ -86,9 +87,13 @@ impl<'a> LaneConnection<'a> {
             receive_maximum = grants.receive_maximum,
             maximum_packet = grants.maximum_packet,
             server_keep_alive = grants.server_keep_alive,
+            session_expiry = grants.session_expiry,
             "the link {} is connected",
             context.settings.name
         );
+        if lane.receiving.is_some() {
+            warn_of_expiry(&context.settings, grants.session_expiry);
+        }
         Self {
             lane,
             connection,
@@ -155,6 +160,21 @@ impl<'a> LaneConnection<'a> {
     /// Disconnects.
     pub(super) async fn close(self) {
         self.connection.close().await;
+    }
+}
+
+/// Messages that wait longer than the session lives are lost, and the broker may shorten it silently.
+fn warn_of_expiry(settings: &LinkSettings, granted: u32) {
+    let wanted = settings.limits.session_expiry_seconds;
+    if granted < wanted {
+        let (link, host) = (&settings.name, &settings.host);
+        tracing::warn!(
+            %link,
+            granted,
+            wanted,
+            "{host} keeps the session of the link {link} for {granted} s, not {wanted} s: messages for Sluice \
+             that wait longer are lost; raise the limit there, or set link.{link}.session_expiry to {granted} s"
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 //! settings and files; [`network`] resolves and connects; [`connecting`] opens the connection, with
 //! [`suspects`] for a refused token; [`topics`] subscribes, publishes and renews; [`checklist`] lists what no
 //! client can see. It changes nothing at the other broker, except for the message of `--publish`.
+//! With a client id of the daemon it takes over the daemon's connection, and leaves its session as it is.
 
 pub mod report;
 

@@ -46,7 +46,14 @@ pub fn sets(extent: Extent, full: Load) -> Vec<Set> {
     let waiting = forwarded(Load { messages: WAITING.min(full.messages), ..full });
     let run: Run = Box::new(move |stage| backlog(stage, waiting));
     vec![
-        Set { cases: vec![sluice(OFF, at(2_000)), sluice(ON, forwarded(at(2_000)))], times: PAIRS },
+        Set {
+            cases: vec![
+                sluice(OFF, at(2_000)),
+                sluice(ON, forwarded(at(2_000))),
+                sluice(AWAY, Load { way: Way::Outage, ..at(2_000) }),
+            ],
+            times: PAIRS,
+        },
         alone(sluice(FAST, forwarded(at(5_000)))),
         alone(Case { name: BACKLOG.into(), ground: 0, run }),
     ]

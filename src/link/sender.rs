@@ -8,13 +8,14 @@
 //! In reading order: [`context`] is what senders share, [`lane`] and [`lane_context`] what a lane holds;
 //! [`lane_run`] connects, [`serving`] is one connection and [`serving_loop`] its loop; [`looks`] reads the
 //! outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`], [`pace`], [`admission`],
-//! [`refused_topics`] and [`endings`] decide what is sent and when; [`turn`] works on the outbox,
+//! [`refused_topics`], [`endings`] and [`blame`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
 //! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it,
 //! [`fresh_credentials`] renews those of AWS, and [`wiring`] connects senders with the writer.
 
 mod admission;
 mod answers;
+mod blame;
 pub mod board;
 pub mod context;
 mod endings;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::blame;
 use super::board::LaneState;
 use super::endings::{Conclusion, LastPacket};
 use super::lane::{FIRST_PAUSE, Lane};
@@ -146,7 +147,9 @@ impl Lane {
         let ServedFailure { error, mut end, window } = failure;
         let context = Arc::clone(&self.context);
         let (oldest, in_flight) = self.connection_ended();
-        (end.oldest, end.was_alone) = (oldest, in_flight == 1);
+        // No message is a suspect if the other broker has named another cause.
+        end.oldest = oldest.filter(|_| blame::may_be_a_message(&error));
+        end.was_alone = in_flight == 1;
         self.count_refusal(&error);
         if end.made_progress {
             self.refused_pauses.reset();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::blame;
 use super::endings::{ConnectionEnd, LastPacket};
 use super::lane::Lane;
 use super::lane_context::{LaneContext, OutboxGone};
@@ -142,16 +143,12 @@ impl<'a> LaneConnection<'a> {
 
     /// The end with this error.
     pub(super) fn failed(&self, error: BrokerError) -> ServedEnd {
-        let by_broker = matches!(
-            error,
-            BrokerError::Closed | BrokerError::Dismissed(_) | BrokerError::Broken(_)
-        );
         let end = ConnectionEnd {
             oldest: None,
             was_alone: false,
             lasted: self.connected_at.elapsed(),
             last: self.last,
-            by_broker,
+            by_broker: blame::is_by_broker(&error),
             made_progress: self.made_progress,
         };
         ServedEnd::Failed(Box::new(ServedFailure { error, end, window: self.window() }))

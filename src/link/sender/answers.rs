@@ -111,7 +111,8 @@ fn topic_refused(serving: &mut LaneConnection<'_>, waiting: &HeldForward, code: 
             explained.advice
         );
     }
-    serving.lane.refused.refused(topic, code, now);
+    let by = (&*waiting.forward.tenant, &*waiting.forward.device);
+    serving.lane.refused.refused(topic, by, code, now);
     serving.lane.refused.hold(topic, waiting.forward.id, waiting.forward.queued_at);
     for (id, queued_at) in serving.lane.queue.leave_out_topic(topic) {
         serving.lane.refused.hold(topic, id, queued_at);

@@ -1,8 +1,9 @@
 //! Topics that the other broker refuses: their messages wait in the outbox, and all others flow.
 //!
-//! It holds ids and times, and no payload. The numbers of topics and of messages are bounded: beyond
-//! that the longest waiting messages become dead letters early, so that a refused topic never stops
-//! its lane.
+//! It holds ids and times, and no payload. The numbers of topics and of messages are bounded. Beyond
+//! that, messages become dead letters early, so that a refused topic never stops its lane: those of
+//! the topic with most messages, or of the device with most topics. One device in excess does not
+//! shorten the time of the others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,6 +22,9 @@ pub(super) const MOST_MESSAGES: usize = 20_000;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// Tenant and device.
+type Origin = (Box<str>, Box<str>);
+
 /// The topics of a lane that wait.
 #[derive(Debug)]
 pub(super) struct RefusedTopics {
@@ -32,6 +36,8 @@ pub(super) struct RefusedTopics {
 
 #[derive(Debug)]
 struct RefusedTopic {
+    /// Tenant and device of the message that was refused first.
+    origin: Origin,
     since: Instant,
     code: u8,
     failures: u32,
@@ -49,8 +55,8 @@ impl RefusedTopics {
         Self { patience, topics: HashMap::new(), messages: 0 }
     }
 
-    /// Records that the broker refused a message of this topic.
-    pub(super) fn refused(&mut self, topic: &str, code: u8, now: Instant) {
+    /// Records that the broker refused a message of this topic; `by` is its tenant and device.
+    pub(super) fn refused(&mut self, topic: &str, by: (&str, &str), code: u8, now: Instant) {
         if let Some(known) = self.topics.get_mut(topic) {
             // Messages that were on their way with the first one count as one try.
             if known.next.is_none() {
@@ -61,8 +67,9 @@ impl RefusedTopics {
             return;
         }
         let next = Some(now + pause(0, self.patience));
-        let refused =
-            RefusedTopic { since: now, code, failures: 0, next, waiting: BTreeMap::new() };
+        let origin = (by.0.into(), by.1.into());
+        let waiting = BTreeMap::new();
+        let refused = RefusedTopic { origin, since: now, code, failures: 0, next, waiting };
         self.topics.insert(topic.to_owned(), refused);
     }
 
@@ -128,7 +135,7 @@ impl RefusedTopics {
     }
 
     /// The messages that have waited long enough, with the broker's code: they become dead letters.
-    /// So do the oldest ones beyond the bounds.
+    /// So do those beyond the bounds, the oldest of their topic first.
     pub(super) fn take_late(&mut self, now: Timestamp) -> Vec<(i64, u8)> {
         let patience = self.patience.as_secs_f64();
         let mut late = Vec::new();
@@ -141,20 +148,32 @@ impl RefusedTopics {
             }
         }
         self.messages -= late.len();
-        while self.messages > MOST_MESSAGES || self.topics.len() > MOST_TOPICS {
-            let oldest = self.topics.iter().min_by_key(|(_, refused)| refused.since);
-            let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
-            let Some(refused) = self.topics.get_mut(&name) else { break };
-            let taken = refused.waiting.pop_first();
-            match taken {
-                Some((id, _)) => {
-                    self.messages -= 1;
-                    late.push((id, refused.code));
-                }
-                None => drop(self.topics.remove(&name)),
-            }
+        while self.messages > MOST_MESSAGES {
+            let Some(refused) = self.topics.values_mut().max_by_key(|one| one.waiting.len()) else {
+                break;
+            };
+            let Some((id, _)) = refused.waiting.pop_first() else { break };
+            self.messages -= 1;
+            late.push((id, refused.code));
+        }
+        while self.topics.len() > MOST_TOPICS {
+            let Some(name) = self.excess_topic() else { break };
+            let Some(refused) = self.topics.remove(&name) else { break };
+            self.messages -= refused.waiting.len();
+            late.extend(refused.waiting.keys().map(|id| (*id, refused.code)));
         }
         late
+    }
+
+    /// The newest topic of the device with most topics.
+    fn excess_topic(&self) -> Option<String> {
+        let mut numbers: HashMap<&Origin, usize> = HashMap::new();
+        for refused in self.topics.values() {
+            *numbers.entry(&refused.origin).or_default() += 1;
+        }
+        let number = |refused: &RefusedTopic| numbers.get(&refused.origin).copied();
+        let excess = self.topics.iter().max_by_key(|(_, one)| (number(one), one.since));
+        excess.map(|(name, _)| name.clone())
     }
 
     /// The tries that are under way have ended with the connection: they are due again.
@@ -182,6 +201,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
+    const PUMP: (&str, &str) = ("acme", "pump-1");
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::default().plus_seconds(seconds)
@@ -190,8 +210,8 @@ mod tests {
     #[test]
     fn a_topic_is_tried_at_growing_intervals_with_its_oldest_message() {
         let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
-        topics.refused("a", 0x87, now);
-        topics.refused("a", 0x87, now);
+        topics.refused("a", PUMP, 0x87, now);
+        topics.refused("a", PUMP, 0x87, now);
         assert!(topics.hold("a", 2, at(0)) && topics.hold("a", 1, at(0)));
         assert!(!topics.hold("b", 3, at(0)));
         assert_eq!(topics.take_due(now), None);
@@ -202,7 +222,7 @@ mod tests {
             assert_eq!(topics.next_due(), Some(time));
             assert_eq!(topics.take_due(time), Some(1));
             assert_eq!((topics.take_due(time), topics.next_due()), (None, None), "one at a time");
-            topics.refused("a", 0x87, time);
+            topics.refused("a", PUMP, 0x87, time);
             topics.hold("a", 1, at(0));
         }
         assert!(topics.has("a") && topics.release("a") && !topics.has("a"));
@@ -212,7 +232,7 @@ mod tests {
     #[test]
     fn messages_that_waited_long_enough_become_dead_letters() {
         let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
-        topics.refused("a", 0x87, now);
+        topics.refused("a", PUMP, 0x87, now);
         for (id, queued) in [(1, 0), (2, 60), (3, 7200)] {
             topics.hold("a", id, at(queued));
         }
@@ -226,25 +246,44 @@ mod tests {
     #[test]
     fn the_numbers_of_topics_and_messages_are_bounded() {
         let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
-        topics.refused("a", 0x87, now);
+        topics.refused("a", PUMP, 0x87, now);
         let most = i64::try_from(MOST_MESSAGES).unwrap();
         for id in 0..most + 5 {
             topics.hold("a", id, at(0));
         }
         let late = topics.take_late(at(0));
         assert_eq!(late.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        for n in 0..=MOST_TOPICS {
-            topics.refused(&n.to_string(), 0x87, now + Duration::from_secs(1));
-        }
+        topics.refused("b", PUMP, 0x87, now);
+        topics.hold("b", most + 9, at(0));
         let late = topics.take_late(at(0));
-        assert_eq!((late.len(), topics.has("a")), (MOST_MESSAGES, false));
-        assert_eq!(topics.counts(), (MOST_TOPICS, 0));
+        assert_eq!(late, [(5, 0x87)], "the topic with most messages loses the oldest one");
+        assert_eq!(topics.counts(), (2, MOST_MESSAGES));
+    }
+
+    #[test]
+    fn a_device_with_many_refused_topics_does_not_shorten_the_time_of_others() {
+        let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
+        topics.refused("a", PUMP, 0x87, now);
+        topics.hold("a", 0, at(0));
+        let most = i64::try_from(MOST_TOPICS).unwrap();
+        for n in 1..=most + 2 {
+            let later = now + Duration::from_secs(n.unsigned_abs());
+            topics.refused(&n.to_string(), ("acme", "flood"), 0x87, later);
+            topics.hold(&n.to_string(), n, at(0));
+        }
+        topics.refused("b", ("acme", "fan-1"), 0x87, now + Duration::from_hours(1));
+        topics.hold("b", most + 9, at(0));
+        let mut late: Vec<i64> = topics.take_late(at(0)).iter().map(|(id, _)| *id).collect();
+        late.sort_unstable();
+        assert_eq!(late, [most - 1, most, most + 1, most + 2], "its newest topics");
+        assert!(topics.has("a") && topics.has("b"));
+        assert_eq!(topics.counts(), (MOST_TOPICS, MOST_TOPICS));
     }
 
     #[test]
     fn a_try_that_ends_with_its_connection_is_due_again() {
         let (mut topics, now) = (RefusedTopics::new(HOUR), Instant::now());
-        topics.refused("a", 0x87, now);
+        topics.refused("a", PUMP, 0x87, now);
         topics.hold("a", 1, at(0));
         let time = now + Duration::from_secs(1);
         assert!(topics.take_due(time) == Some(1) && topics.take_due(time).is_none());

@@ -39,6 +39,10 @@ pub const LINK_QUEUE: usize = 8;
 /// Most messages of a chunk. The spine takes chunks of the local broker and of links in turn.
 const CHUNK: usize = 256;
 
+/// Most messages that wait for the spine. It is above the window of the other broker at QoS 1, so that
+/// only a flood at QoS 0 stops the lane from reading: answers and pings are on the same connection.
+const MOST_WAITING: usize = 1024;
+
 /// The spine has ended: no message can be taken any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the spine has ended")]
@@ -65,19 +69,19 @@ pub struct LinkReceiver {
     translation: Translation,
     context: ReceiverContext,
     /// Messages that the spine has not taken yet.
-    waiting: Vec<Delivery>,
-    waiting_bytes: WaitingBytes,
+    waiting: Vec<WaitingDelivery>,
+    /// Bytes of the waiting messages at QoS 0.
+    at_most_once: usize,
     inflight: Inflight,
     resumed: ResumedIdentifiers,
     backlog: SessionBacklog,
 }
 
-/// Bytes of the waiting messages.
-#[derive(Clone, Copy, Debug, Default)]
-struct WaitingBytes {
-    all: usize,
-    /// Of messages at QoS 0.
-    at_most_once: usize,
+/// A message that waits.
+#[derive(Debug)]
+struct WaitingDelivery {
+    delivery: Delivery,
+    bytes: usize,
 }
 
 // === impl LinkReceiver ===
@@ -90,7 +94,7 @@ impl LinkReceiver {
             translation: Translation::new(link, rules, Arc::clone(&context.node)),
             context,
             waiting: Vec::new(),
-            waiting_bytes: WaitingBytes::default(),
+            at_most_once: 0,
             inflight: Inflight::default(),
             resumed: ResumedIdentifiers::default(),
             backlog: SessionBacklog::default(),
@@ -123,21 +127,20 @@ impl LinkReceiver {
         let held_since = self.backlog.held_since(message.received_at);
         match packet_id {
             Some(packet_id) => self.inflight.record_received(packet_id, bytes),
-            None => self.waiting_bytes.at_most_once += bytes,
+            None => self.at_most_once += bytes,
         }
-        self.waiting_bytes.all += bytes;
         let arrived = Arrived { held_since, redelivered };
         let delivery = self.translation.delivery(message, arrived);
-        self.waiting.push(delivery);
+        self.waiting.push(WaitingDelivery { delivery, bytes });
     }
 
     /// Whether the lane may read further messages. If not, the other broker waits; acknowledgements of
     /// this side's messages wait with it.
     pub fn has_room(&self) -> bool {
-        self.waiting.len() < CHUNK && !self.inflight.is_over_budget(self.waiting_bytes.at_most_once)
+        self.waiting.len() < MOST_WAITING && !self.inflight.is_over_budget(self.at_most_once)
     }
 
-    /// Hands the waiting messages to the spine; pending while there are none. A cancelled call has
+    /// Hands one chunk of the waiting messages to the spine; pending while there are none. A cancelled call has
     /// handed over nothing.
     pub async fn hand_over(&mut self) -> Result<(), SpineEnded> {
         if self.waiting.is_empty() {
@@ -145,8 +148,15 @@ impl LinkReceiver {
         }
         let deliveries = self.context.deliveries.clone();
         let permit = deliveries.reserve().await.map_err(|_| SpineEnded)?;
-        let chunk = std::mem::take(&mut self.waiting);
-        let WaitingBytes { all, at_most_once } = std::mem::take(&mut self.waiting_bytes);
+        let number = self.waiting.len().min(CHUNK);
+        let (mut all, mut at_most_once) = (0, 0);
+        let mut chunk = Vec::with_capacity(number);
+        for WaitingDelivery { delivery, bytes } in self.waiting.drain(..number) {
+            all += bytes;
+            at_most_once += if delivery.ack.is_none() { bytes } else { 0 };
+            chunk.push(delivery);
+        }
+        self.at_most_once -= at_most_once;
         self.inflight.record_enqueued(all, at_most_once);
         let messages = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
         self.context.broker_metrics.queue_depth.add(messages);
@@ -173,9 +183,9 @@ impl LinkReceiver {
     /// The connection has ended. Messages that the spine has not taken are dropped: the other broker
     /// delivers those with an acknowledgement again.
     pub fn connection_ended(&mut self) {
-        let dropped = self.waiting.iter().filter(|delivery| delivery.ack.is_some()).count();
-        self.waiting.retain(|delivery| delivery.ack.is_none());
-        self.waiting_bytes.all = self.waiting_bytes.at_most_once;
+        let waited = self.waiting.len();
+        self.waiting.retain(|waiting| waiting.delivery.ack.is_none());
+        let dropped = waited - self.waiting.len();
         let unacknowledged = self.inflight.connection_ended(dropped);
         self.resumed.connection_ended(unacknowledged);
     }

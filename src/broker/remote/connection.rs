@@ -214,7 +214,10 @@ impl RemoteConnection {
         let due = self.next_timer();
         tokio::select! {
             biased;
-            () = sleep_until(due) => self.run_timers(),
+            () = sleep_until(due) => {
+                self.read_what_is_there().await?;
+                self.run_timers()
+            }
             minted = minted(&mut self.minting), if self.minting.is_some() => {
                 self.minting = None;
                 self.unwritten.extend(minted?);
@@ -225,6 +228,18 @@ impl RemoteConnection {
                 self.handle_incoming()
             }
         }
+    }
+
+    /// Reads without a wait. The caller may not have polled for long: an answer that is in the socket
+    /// arrived in time, and no timer may take it for missing.
+    async fn read_what_is_there(&mut self) -> Result<(), BrokerError> {
+        let read = tokio::select! {
+            biased;
+            read = self.link.exchange(&mut self.unwritten, &mut self.incoming) => read,
+            () = std::future::ready(()) => return Ok(()),
+        };
+        read?;
+        self.handle_incoming()
     }
 
     /// The DISCONNECT that an error requires, once.

@@ -139,7 +139,7 @@ async fn a_full_spine_stops_reading_and_a_cancelled_hand_over_keeps_the_messages
     let mut rig = rig();
     rig.receiver.take(message("devices/p1/events", 1, "{}"));
     rig.receiver.hand_over().await.unwrap();
-    for packet_id in 2..=u16::try_from(CHUNK).unwrap() + 1 {
+    for packet_id in 2..=u16::try_from(MOST_WAITING).unwrap() + 1 {
         assert!(rig.receiver.has_room());
         rig.receiver.take(message("devices/p1/events", packet_id, "{}"));
     }
@@ -152,6 +152,10 @@ async fn a_full_spine_stops_reading_and_a_cancelled_hand_over_keeps_the_messages
     assert_eq!(rig.spine.recv().await.unwrap().len(), 1);
     assert_eq!(handed(&mut rig).await.len(), CHUNK);
     assert!(rig.receiver.has_room());
+    for _ in 1..MOST_WAITING / CHUNK {
+        assert_eq!(handed(&mut rig).await.len(), CHUNK);
+    }
+    assert!(rig.receiver.waiting.is_empty() && rig.receiver.at_most_once == 0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use tokio::time::Instant;
 
 use super::lane_queue::HeldForward;
-use super::serving::LaneConnection;
+use super::serving::{LaneConnection, TurnRows};
 use crate::domain::outbox::{DeadLetterCause, DeadLetterReason};
 use crate::link::explain::CodePacket;
 use crate::link::explain::codes::{NOT_AUTHORIZED, of_code};
@@ -90,6 +90,9 @@ fn accepted(serving: &mut LaneConnection<'_>, waiting: &HeldForward) {
             topic = waiting.forward.topic,
             "the other broker accepts the topic again; Sluice sends the messages that waited"
         );
+        if serving.turn.is_some() {
+            serving.turn_rows = TurnRows::Partial;
+        }
         serving.look_now();
     }
     let link = serving.context.settings.name.as_str();

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::endings::QUICK;
 use super::receiving::LaneReceiving;
-use super::serving::{LaneConnection, ServedEnd};
+use super::serving::{LaneConnection, ServedEnd, TurnRows};
 use super::turn::TurnAnswer;
 
 /// Time between two looks into the outbox without a signal.
@@ -62,16 +62,21 @@ impl LaneConnection<'_> {
         let looked_for_try = self.turn_limit > 0;
         let trying = self.trying;
         let mut found_try = false;
+        // Newer messages of a released topic must not overtake those that waited: all are read again.
+        let must_reread = std::mem::take(&mut self.turn_rows) == TurnRows::Partial;
         let mut rows = Vec::with_capacity(answer.rows.len());
         for row in answer.rows {
             if Some(row.id) == trying {
                 queue.add_try(row);
                 found_try = true;
-            } else if !refused.hold(&row.topic, row.id, row.queued_at) {
+            } else if !must_reread && !refused.hold(&row.topic, row.id, row.queued_at) {
                 rows.push(row);
             }
         }
         queue.add(rows);
+        if must_reread {
+            self.look_at = Instant::now();
+        }
         if looked_for_try && trying.is_some() && !found_try && !queue.is_trying() {
             // It has left the outbox meanwhile, or comes with a later look.
             self.trying = None;

@@ -36,6 +36,7 @@ pub(super) struct LaneConnection<'a> {
     pub(super) may_send: bool,
     pub(super) turn: Option<oneshot::Receiver<TurnAnswer>>,
     pub(super) turn_limit: usize,
+    pub(super) turn_rows: TurnRows,
     pub(super) look_at: Instant,
     pub(super) last_turn: Instant,
     /// The message that tries a refused topic.
@@ -47,6 +48,16 @@ pub(super) struct LaneConnection<'a> {
     pub(super) show_at: Instant,
     /// Why nothing can be published on this connection.
     pub(super) blocked: Option<LinkExplanation>,
+}
+
+/// What the turn that is under way reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TurnRows {
+    /// The next messages.
+    #[default]
+    Complete,
+    /// A topic was released meanwhile, and the messages of it that waited are missing.
+    Partial,
 }
 
 /// How a connection ended.
@@ -103,6 +114,7 @@ impl<'a> LaneConnection<'a> {
             may_send: false,
             turn: None,
             turn_limit: 0,
+            turn_rows: TurnRows::Complete,
             look_at: now,
             last_turn: now,
             trying: None,

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::domain::link::ForwardMode;
 use crate::domain::outbox::QueuedForward;
 use crate::domain::time::Timestamp;
 
@@ -20,6 +21,10 @@ const READY_LEAST: usize = 400;
 
 /// The size of a message before the first one was read.
 const USUAL_BYTES: usize = 64 * 1024;
+
+/// Bytes of a packet besides payload, topic and names: as it came, and as a CloudEvent.
+const RAW_BYTES: usize = 70;
+const EVENT_BYTES: usize = 380;
 
 /// The messages of a lane.
 #[derive(Debug)]
@@ -211,9 +216,16 @@ impl HeldForward {
     }
 }
 
-/// Bytes of the packet, without what the encoding adds.
+/// Bytes of the packet, at least about: the limits of the other broker count properties, too.
 fn packet_bytes(forward: &QueuedForward) -> usize {
-    forward.payload.len() + forward.topic.len() + 8
+    let names = forward.tenant.len() + forward.device.len() + forward.msg_type.len();
+    let event = match forward.mode {
+        ForwardMode::Raw => RAW_BYTES,
+        // `source` and `subject` name the device, `type` and `subject` the path.
+        ForwardMode::Binary | ForwardMode::Structured => EVENT_BYTES + 2 * names,
+    };
+    let via: usize = forward.via.iter().map(|node| node.len() + 1).sum();
+    forward.payload.len() + forward.topic.len() + event + via
 }
 
 #[cfg(test)]
@@ -222,7 +234,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::link::ForwardMode;
+    use crate::link::cloud_event::write::{EventSource, write};
 
     fn row(id: i64, topic: &str) -> QueuedForward {
         QueuedForward {
@@ -281,7 +293,7 @@ mod tests {
         assert_eq!(ids(&queue), [3, 5, 6, 7]);
         let left_out = queue.leave_out_topic("a");
         assert_eq!(left_out.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [5, 6]);
-        assert_eq!((ids(&queue), queue.ready_bytes), (vec![3, 7], 22));
+        assert_eq!((ids(&queue), queue.ready_bytes), (vec![3, 7], 2 * (2 + 1 + RAW_BYTES)));
     }
 
     #[test]
@@ -299,5 +311,36 @@ mod tests {
             small.add((0..i64::try_from(rows).unwrap()).map(|id| row(id, "a")).collect());
         }
         assert!((READY_MOST / 2..=READY_MOST).contains(&small.ready.len()));
+    }
+
+    #[test]
+    fn the_bytes_of_a_message_count_its_properties() {
+        for mode in [ForwardMode::Raw, ForwardMode::Binary, ForwardMode::Structured] {
+            let row = QueuedForward {
+                tenant: "acme".into(),
+                device: "pump-1".into(),
+                via: vec!["north".into(), "south".into()],
+                mode,
+                ..row(7, "devices/pump-1/messages")
+            };
+            let source = EventSource {
+                sequence: row.id,
+                tenant: &row.tenant,
+                device: &row.device,
+                msg_type: &row.msg_type,
+                mode,
+                payload: &row.payload,
+                time: row.time,
+                message_id: row.message_id,
+                via: &row.via,
+            };
+            let event = write(&source, "plant-17");
+            // Each property has five bytes besides its texts, and the packet about fifteen.
+            let properties = event.user_property_bytes() + 5 * event.user_properties.len();
+            let texts = row.topic.len() + event.content_type.len() + event.payload.len();
+            let real = texts + properties + 15;
+            let counted = packet_bytes(&row);
+            assert!((real..real + 160).contains(&counted), "{mode:?}: {counted} for {real}");
+        }
     }
 }

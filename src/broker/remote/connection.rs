@@ -139,6 +139,11 @@ impl RemoteConnection {
         self.renewal.as_ref().map(Renewal::expires_at)
     }
 
+    /// Bytes that are buffered and not written.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.unwritten.len()
+    }
+
     /// Buffers a message at QoS 1 and returns its packet identifier. What the broker would end the
     /// connection for is not sent; [`WINDOW_FULL`] means that the broker must first answer another.
     pub fn publish(&mut self, message: &OutgoingMessage) -> Result<u16, Unpublishable> {

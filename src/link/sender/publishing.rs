@@ -15,6 +15,10 @@ use crate::domain::outbox::{DeadLetterReason, QueuedForward};
 use crate::link::cloud_event::write::{EventSource, write};
 use crate::link::explain::{FailureClass, LinkExplanation};
 
+/// Most bytes that wait for a slow line, besides one message. The time for an answer counts from here,
+/// so what waits must be on its way well within that time.
+const UNWRITTEN_BYTES: usize = 256 * 1024;
+
 /// The packet is larger than CONNACK allows.
 const PACKET_TOO_LARGE: u8 = 0x95;
 
@@ -44,7 +48,9 @@ pub(super) fn publish_ready(serving: &mut LaneConnection<'_>, now: Instant) -> B
     while let Some(next) = serving.lane.queue.next() {
         let (messages, bytes) = serving.lane.queue.in_flight();
         let is_over = messages > 0 && bytes.saturating_add(next.bytes) > most_bytes;
-        if messages >= window || is_over {
+        // The next answer continues, so one message must be in flight.
+        let is_slow = messages > 0 && serving.connection.unwritten_bytes() >= UNWRITTEN_BYTES;
+        if messages >= window || is_over || is_slow {
             return Blocked::Window;
         }
         let size = next.bytes;

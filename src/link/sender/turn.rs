@@ -3,6 +3,8 @@
 //!
 //! It decides nothing: the lane says what is to be done.
 
+use std::collections::HashSet;
+
 use tokio::sync::oneshot;
 
 use crate::domain::outbox::{DeadLetterReason, QueuedForward};
@@ -38,7 +40,16 @@ pub(super) struct TurnAnswer {
 
 impl LaneTurn {
     /// Carries it out.
-    pub(super) async fn run(self, outbox: &mut LinkOutbox, gone: Vec<i64>) -> Result<(), Outage> {
+    pub(super) async fn run(
+        mut self,
+        outbox: &mut LinkOutbox,
+        gone: Vec<i64>,
+    ) -> Result<(), Outage> {
+        if !gone.is_empty() {
+            // The lane does not know yet that they are gone; the outbox would wait for their end.
+            let ids: HashSet<i64> = gone.iter().copied().collect();
+            self.held.retain(|id| !ids.contains(id));
+        }
         outbox.finish(self.lane, &self.finished).await?;
         for (id, reason) in &self.dead {
             outbox.dead_letter(self.lane, *id, reason).await?;

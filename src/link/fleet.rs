@@ -93,6 +93,8 @@ struct Running {
     routes: watch::Sender<Arc<LinkRoutes>>,
     board: Arc<LinkBoard>,
     stop: CancellationToken,
+    /// Cancelled when the sender has ended, also by a panic.
+    ended: CancellationToken,
 }
 
 // === impl LinkFleet ===
@@ -125,7 +127,9 @@ impl LinkFleet {
                 biased;
                 () = stop.cancelled() => break,
                 ended = self.tasks.watch(&stop), if is_busy => {
-                    if ended.is_some() && self.ending == 0 {
+                    // One that was stopped is not in the list any more, and may end meanwhile.
+                    let has_died = self.running.values().any(|link| link.ended.is_cancelled());
+                    if ended.is_some() && has_died {
                         tracing::error!("the sender of a link ended without a stop");
                         return;
                     }
@@ -237,8 +241,13 @@ impl LinkFleet {
         self.next_number += 1;
         let sender = LinkSender::new(settings.clone(), routes, context, Arc::clone(&board), number);
         let stop = CancellationToken::new();
-        self.tasks.spawn("link", sender.run(stop.clone()));
-        let running = Running { settings: settings.clone(), routes: routes_in, board, stop };
+        let ended = CancellationToken::new();
+        let (until, guard) = (stop.clone(), ended.clone().drop_guard());
+        self.tasks.spawn("link", async move {
+            let _ends_with_the_task = guard;
+            sender.run(until).await;
+        });
+        let running = Running { settings: settings.clone(), routes: routes_in, board, stop, ended };
         self.running.insert(name, running);
     }
 

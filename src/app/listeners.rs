@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Daemon, RunError};
 use crate::clock;
+use crate::console::console_router;
 use crate::domain::ids::DeviceKey;
-use crate::http::{self, CachedGrantReader, EstApi, EstTls, EstTlsFiles, PublicApi};
+use crate::http::{self, CachedGrantReader, EstApi, EstTls, EstTlsFiles, PageApi, PublicApi};
 use crate::ingest::grants::view::GrantView;
 use crate::lifecycle::Tasks;
 
@@ -46,8 +47,9 @@ impl Daemon {
     pub(super) async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let listener = listen("HTTP_BIND", self.config.http.api_bind).await?;
         let api = self.api.clone();
+        let pages = self.config.http.console.then(|| console_router(&PageApi::new(api.clone())));
         let metrics = self.metrics.http.api.clone();
-        tasks.spawn("api", http::serve_api(listener, api, metrics, self.stop.clone()));
+        tasks.spawn("api", http::serve_api(listener, api, pages, metrics, self.stop.clone()));
         Ok(())
     }
 

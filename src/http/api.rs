@@ -11,7 +11,8 @@
 //! 5. [`page`] and [`problem`] are the common responses, [`registry_errors`] and
 //!    [`downlink_errors`] map errors to problems.
 //!
-//! The router is a tower service and knows no transport: [`call`] calls it without HTTP.
+//! The router is a tower service and knows no transport: [`call`] calls it without HTTP, and
+//! [`page_api`] does so for the pages of a person who is [`signed_in`].
 
 pub(crate) mod access;
 pub(crate) mod auth;
@@ -23,12 +24,14 @@ mod grant;
 mod grant_scope;
 pub(crate) mod openapi;
 pub(crate) mod page;
+pub(crate) mod page_api;
 pub(crate) mod params;
 pub(crate) mod problem;
 pub(crate) mod registry_errors;
 pub(crate) mod renamed;
 pub(crate) mod route;
 pub(crate) mod routes;
+pub(crate) mod signed_in;
 pub(crate) mod state;
 
 use std::sync::Arc;
@@ -111,10 +114,20 @@ pub fn api_router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Serves the API on `listener` until `stop`, and then briefly waits for running responses.
+/// The router of pages for a browser, with the limits of a request.
+pub fn page_router(pages: Router) -> Router {
+    pages
+        .layer(from_fn(refuse_foreign_changes))
+        .layer(from_fn(require_one_host))
+        .layer(from_fn(limit_time))
+}
+
+/// Serves the API and the pages on `listener` until `stop`, and then briefly waits for running
+/// responses.
 pub async fn serve_api(
     listener: TcpListener,
     api: Api,
+    pages: Option<Router>,
     listener_metrics: ListenerMetrics,
     stop: CancellationToken,
 ) {
@@ -129,7 +142,8 @@ pub async fn serve_api(
     let mark = move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request, next: Next| {
         mark_and_close(is_private && peer.ip().is_loopback(), request, next)
     };
-    let router = api_router(api).layer(from_fn(mark)).layer(from_fn(report_progress));
+    let router = api_router(api).merge(pages.unwrap_or_default());
+    let router = router.layer(from_fn(mark)).layer(from_fn(report_progress));
     let service = router.into_make_service_with_connect_info::<Peer>();
     let listener = LimitedListener::new(listener, LIMITS, listener_metrics);
     let serving =

@@ -26,7 +26,7 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 23] = [
+const RANKS: [(&str, u8); 24] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
@@ -46,6 +46,7 @@ const RANKS: [(&str, u8); 23] = [
     ("quarantine", 5),
     ("http", 6),
     ("mqtt_api", 7),
+    ("console", 7),
     ("command", 7),
     ("app", 8),
     ("sim", 9),
@@ -54,7 +55,7 @@ const RANKS: [(&str, u8); 23] = [
 
 /// Each of these crates is named by one module only, or by those that use TLS, so that it can be
 /// replaced there.
-const OWNED_CRATES: [(&str, &[&str]); 21] = [
+const OWNED_CRATES: [(&str, &[&str]); 22] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
     ("tokio_rustls", &["broker", "access", "tls_roots", "web_request", "http", "link"]),
@@ -73,7 +74,8 @@ const OWNED_CRATES: [(&str, &[&str]); 21] = [
     ("x509_parser", &["pki", "broker"]),
     ("pem", &["pki"]),
     ("zeroize", &["pki"]),
-    ("axum", &["http"]),
+    ("axum", &["http", "console"]),
+    ("askama", &["console"]),
     ("clap", &["cli", "command", "sim"]),
     ("comfy_table", &["command"]),
 ];

@@ -109,6 +109,8 @@ pub enum CallFault {
 pub struct ApiCaller {
     api: Api,
     router: Router,
+    /// The largest response to a request that changes nothing, in bytes.
+    most_read: usize,
 }
 
 // === impl ApiCaller ===
@@ -116,7 +118,12 @@ pub struct ApiCaller {
 impl ApiCaller {
     /// For the API with this state, which shares its limits of concurrency.
     pub fn new(api: Api) -> Self {
-        Self { router: api_router(api.clone()), api }
+        Self { router: api_router(api.clone()), api, most_read: MAX_REPLY }
+    }
+
+    /// The same, for a sender in this process, whose responses may be larger.
+    pub(crate) fn with_responses_up_to(self, bytes: usize) -> Self {
+        Self { most_read: bytes, ..self }
     }
 
     /// The response to a call.
@@ -125,8 +132,8 @@ impl ApiCaller {
         let is_change = call.is_change();
         let limit = match path {
             DOCUMENT => MAX_DOCUMENT,
-            _ if is_change => MAX_CHANGE_REPLY,
-            _ => MAX_REPLY,
+            _ if is_change => MAX_CHANGE_REPLY.max(self.most_read),
+            _ => self.most_read,
         };
         let needs_database = !WITHOUT_DATABASE.contains(&path);
         let Some(request) = request(call) else {

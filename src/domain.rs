@@ -1,7 +1,7 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
-//! [`clocks`], [`rate_limit`], [`enrolment`]. A message and its outcome: [`message`], [`device`],
+//! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
@@ -33,6 +33,7 @@ pub mod redact;
 pub mod refusal;
 pub mod registry_change;
 pub mod remote;
+pub mod search;
 pub mod time;
 pub(crate) mod time_range;
 pub mod token;

@@ -51,10 +51,8 @@ impl FromStr for TimeBound {
     }
 }
 
-// === private helpers ===
-
 /// The seconds of a span such as `90s`, `30m`, `2h`, `7d`.
-fn span(text: &str) -> Option<i64> {
+pub(super) fn span(text: &str) -> Option<i64> {
     let unit = match text.as_bytes().last()? {
         b's' => 1,
         b'm' => 60,

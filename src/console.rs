@@ -3,16 +3,72 @@
 //! Every page is HTML made in this process, and its address is its state. Its data comes from routes
 //! of the API ([`crate::http::PageApi`]), which check what the person may see and change. It holds no
 //! rule about messages, devices or certificates, and no SQL.
+//!
+//! A page is added in five steps:
+//! 1. a file `src/console/<page>.rs` with `pub(crate) fn routes() -> Router<ConsoleState>`, its paths
+//!    whole (`/console/devices`), merged in [`pages`];
+//! 2. a handler `async fn list(State(console): State<ConsoleState>, visit: Visit) ->
+//!    Result<Page<ListPage>, PageError>` that calls `console.api.get(&visit.person, target)`;
+//! 3. a template `templates/<page>.html` that extends `layout.html`, imports `parts/ui.html`, and
+//!    belongs to a struct with a field `frame: Frame` from [`visit::Visit::frame`], with
+//!    `.same_by(command, method, target)` for each call;
+//! 4. actions as `POST /console/...` forms with the field `csrf`, answered by
+//!    [`notice::Redirected`] with a [`notice::Notice`]; the entry in [`frame::NAVIGATION`];
+//! 5. a test over plain HTTP below `tests/it/console`.
+//!
+//! Read it in this order: [`visit`] (who, where), [`frame`] and [`notice`] (around a page), [`page`]
+//! (the answer, and errors), [`form`], [`query`], [`list`] and [`csv`] (what lists share), [`filters`] and
+//! [`markup`] (values in templates), [`keys`], [`preferences`] and [`choose`], [`assets`]; then the
+//! pages.
 
+mod assets;
+mod choose;
+pub(crate) mod csv;
+pub(crate) mod filters;
+pub(crate) mod form;
+pub(crate) mod frame;
+pub(crate) mod keys;
+pub(crate) mod list;
+pub(crate) mod markup;
+pub(crate) mod notice;
 pub(crate) mod overview;
+pub(crate) mod page;
+mod preferences;
+pub(crate) mod query;
+pub(crate) mod visit;
 
 use axum::Router;
-use axum::routing::get;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
 
 use crate::http::{PageApi, page_router};
+pub use keys::console_keys_page;
+use page::{PageError, frame_errors};
+
+/// What every page works with.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsoleState {
+    /// The API.
+    pub api: PageApi,
+}
 
 /// The router of all pages.
 pub fn console_router(api: &PageApi) -> Router {
-    let pages = Router::new().route("/console", get(overview::show)).with_state(api.clone());
-    page_router(pages)
+    let console = ConsoleState { api: api.clone() };
+    let pages = pages()
+        .layer(from_fn_with_state(console.clone(), frame_errors))
+        .route("/console/assets/{hash}/{name}", get(assets::serve));
+    page_router(pages.with_state(console))
+}
+
+/// The pages, one line each.
+fn pages() -> Router<ConsoleState> {
+    Router::new()
+        .route("/console", get(overview::show))
+        .route("/console/preferences", post(choose::save))
+        .route("/console/{*rest}", get(no_such_page))
+}
+
+async fn no_such_page(_: visit::Visit) -> PageError {
+    PageError::not_found("the console has no page at this address").or("Overview", "/console")
 }

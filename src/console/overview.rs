@@ -3,19 +3,19 @@
 //! It reads only.
 
 use askama::Template;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
+
+use super::filters;
+use super::frame::{Frame, NavPage};
+use super::page::Page;
+use super::visit::Visit;
 
 /// The page.
 #[derive(Template)]
 #[template(path = "overview.html")]
-struct OverviewPage<'a> {
-    title: &'a str,
+pub(crate) struct OverviewPage {
+    frame: Frame,
 }
 
-pub(crate) async fn show() -> Response {
-    match (OverviewPage { title: "Sluice" }).render() {
-        Ok(page) => (StatusCode::UNAUTHORIZED, Html(page)).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+pub(crate) async fn show(visit: Visit) -> Page<OverviewPage> {
+    Page(OverviewPage { frame: visit.frame("Overview", NavPage::Overview) })
 }

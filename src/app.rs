@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::policy::file::PolicyFileError;
 use crate::clock;
 use crate::config::Config;
-use crate::http::{Api, EstTlsError};
+use crate::http::{Api, EstTlsError, Sessions};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
@@ -126,7 +126,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
     let signal = ChangeSignal::default();
     let (replays, certificates) = (metrics.replay.clone(), metrics.certificates.clone());
-    let api = Api::new(config.clone(), database.clone(), replays, certificates);
+    let sessions = Sessions::new(&config, database.clone(), metrics.console.clone(), clock::now);
+    let api = Api::new(config.clone(), database.clone(), sessions, replays, certificates);
     let daemon = Daemon {
         config,
         metrics,

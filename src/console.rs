@@ -16,6 +16,9 @@
 //!    [`notice::Redirected`] with a [`notice::Notice`]; the entry in [`frame::NAVIGATION`];
 //! 5. a test over plain HTTP below `tests/it/console`.
 //!
+//! [`guard`] lets only people with a session reach a page, [`login`] signs them in and out, and
+//! [`headers`] tells the browser what a page may do.
+//!
 //! Read it in this order: [`visit`] (who, where), [`frame`] and [`notice`] (around a page), [`page`]
 //! (the answer, and errors), [`form`], [`query`], [`list`] and [`csv`] (what lists share), [`filters`] and
 //! [`markup`] (values in templates), [`keys`], [`preferences`] and [`choose`], [`assets`]; then the
@@ -27,8 +30,11 @@ pub(crate) mod csv;
 pub(crate) mod filters;
 pub(crate) mod form;
 pub(crate) mod frame;
+mod guard;
+mod headers;
 pub(crate) mod keys;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod markup;
 pub(crate) mod notice;
 pub(crate) mod overview;
@@ -38,7 +44,7 @@ pub(crate) mod query;
 pub(crate) mod visit;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::http::{PageApi, page_router};
@@ -55,16 +61,19 @@ pub(crate) struct ConsoleState {
 /// The router of all pages.
 pub fn console_router(api: &PageApi) -> Router {
     let console = ConsoleState { api: api.clone() };
-    let pages = pages()
+    let guarded = pages().layer(from_fn_with_state(console.clone(), guard::require_person));
+    let pages = guarded
+        .merge(login::routes())
         .layer(from_fn_with_state(console.clone(), frame_errors))
         .route("/console/assets/{hash}/{name}", get(assets::serve));
-    page_router(pages.with_state(console))
+    page_router(pages.with_state(console)).layer(from_fn(headers::add))
 }
 
 /// The pages, one line each.
 fn pages() -> Router<ConsoleState> {
     Router::new()
         .route("/console", get(overview::show))
+        .route("/console/logout", post(login::sign_out))
         .route("/console/preferences", post(choose::save))
         .route("/console/{*rest}", get(no_such_page))
 }

@@ -3,7 +3,7 @@
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
-//! responses: [`exchange`], [`base64_text`], [`caller`]. Links to other brokers: [`link`],
+//! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
 
@@ -24,6 +24,7 @@ pub(crate) mod hex;
 pub mod ids;
 pub mod link;
 pub mod message;
+pub mod operator;
 pub mod outbox;
 pub mod ports;
 pub(crate) mod probe;

@@ -7,7 +7,8 @@
 //! 3. `hooks` answers the authorization requests of the broker;
 //! 4. `api` serves the management API, [`endpoints`] holds its resources, [`views`] the JSON of their
 //!    rows;
-//! 5. `public` serves guests, [`est`] devices that need a certificate.
+//! 5. [`session`] knows the people at the console;
+//! 6. `public` serves guests, [`est`] devices that need a certificate.
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
 
@@ -19,10 +20,11 @@ pub(crate) mod listener;
 mod ops;
 pub(crate) mod ops_client;
 mod public;
+pub(crate) mod session;
 pub(crate) mod views;
 
 pub use api::access::{CallIdentity, CallerProof};
-pub use api::auth::FromThisMachine;
+pub use api::auth::{CSRF_HEADER, FromThisMachine};
 pub use api::call::{ApiCall, ApiCaller, ApiReply, CallFault, MAX_REPLY};
 pub use api::extract::MAX_BODY;
 pub use api::page_api::{ApiFault, PageApi};
@@ -34,5 +36,9 @@ pub use api::{api_router, page_router, serve_api};
 pub use est::tls::{EstTlsError, EstTlsFiles};
 pub use est::{EstApi, EstTls, serve_est};
 pub use hooks::{Hooks, serve_hooks};
+pub(crate) use listener::browser::check_own_page;
 pub use ops::{CachedGrantReader, serve_ops};
 pub use public::{PublicApi, serve_public};
+pub use session::Sessions;
+pub use session::arrival::Arrival;
+pub use session::sign_in::SignInError;

@@ -15,9 +15,10 @@
 //!    their publisher.
 //! 8. [`links`]: what waits for links to other brokers, what they refused, and where a backlog was
 //!    full.
-//! 9. [`reads`]: queries of the API and the command line.
-//! 10. [`schema`]: migrations, partitions, retention, checks.
-//! 11. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//! 9. [`console`]: operators, sessions, and the codes of one-time links.
+//! 10. [`reads`]: queries of the API and the command line.
+//! 11. [`schema`]: migrations, partitions, retention, checks.
+//! 12. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 //!
 //! `status_columns` reads and binds the status of a tenant, a device, a certificate, a command as a type.
 
@@ -25,6 +26,7 @@ pub mod access;
 pub mod batch;
 pub mod certificates;
 pub mod connection;
+pub(crate) mod console;
 pub mod downlink;
 pub(crate) mod error;
 pub mod links;

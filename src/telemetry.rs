@@ -8,6 +8,7 @@
 pub mod broker;
 pub(crate) mod broker_acl;
 pub(crate) mod certificates;
+pub(crate) mod console;
 pub(crate) mod declare;
 pub(crate) mod device_errors;
 pub mod downlink;

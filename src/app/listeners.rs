@@ -47,7 +47,7 @@ impl Daemon {
     pub(super) async fn start_api(&self, tasks: &mut Tasks) -> Result<(), RunError> {
         let listener = listen("HTTP_BIND", self.config.http.api_bind).await?;
         let api = self.api.clone();
-        let pages = self.config.http.console.then(|| console_router(&PageApi::new(api.clone())));
+        let pages = self.config.console.is_on.then(|| console_router(&PageApi::new(api.clone())));
         let metrics = self.metrics.http.api.clone();
         tasks.spawn("api", http::serve_api(listener, api, pages, metrics, self.stop.clone()));
         Ok(())

@@ -58,6 +58,7 @@ impl Config {
             certificates: sections::certificates::CertificatesConfig::read(&mut reader),
             access: sections::access::AccessConfig::read(&mut reader),
             http: sections::http::HttpConfig::read(&mut reader),
+            console: sections::console::ConsoleConfig::read(&mut reader),
             est: sections::est::EstConfig::read(&mut reader),
             public: sections::public::PublicConfig::read(&mut reader),
             process: sections::process::ProcessConfig::read(&mut reader),

@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub mod broker;
 pub(crate) mod broker_acl;
 pub mod certificates;
+pub mod console;
 pub mod database;
 pub mod downlink;
 pub mod est;

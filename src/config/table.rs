@@ -4,8 +4,8 @@
 
 use super::nearest::nearest;
 use super::sections::{
-    access, broker, certificates, database, downlink, est, http, ingest, links, mqtt_api, process,
-    public,
+    access, broker, certificates, console, database, downlink, est, http, ingest, links, mqtt_api,
+    process, public,
 };
 use super::setting::Setting;
 
@@ -21,7 +21,7 @@ pub struct Area {
 }
 
 /// All settings, by area.
-pub const AREAS: [Area; 12] = [
+pub const AREAS: [Area; 13] = [
     Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
     Area {
         name: "database",
@@ -58,6 +58,11 @@ pub const AREAS: [Area; 12] = [
         name: "http",
         doc: "The addresses that the daemon listens on.",
         settings: http::SETTINGS,
+    },
+    Area {
+        name: "console",
+        doc: "The console: pages for a browser, and who may sign in there.",
+        settings: console::SETTINGS,
     },
     Area {
         name: "est",

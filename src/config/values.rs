@@ -25,6 +25,8 @@ pub struct Config {
     pub access: sections::access::AccessConfig,
     /// The HTTP listeners.
     pub http: sections::http::HttpConfig,
+    /// The console.
+    pub console: sections::console::ConsoleConfig,
     /// Enrolment over Secure Transport.
     pub est: sections::est::EstConfig,
     /// Public credentials.

@@ -109,6 +109,11 @@ impl Redirected {
         Self { to: path.into(), notice: None }
     }
 
+    /// The page.
+    pub(crate) fn into_target(self) -> String {
+        self.to
+    }
+
     /// With a notice.
     #[must_use]
     pub(crate) fn with(self, notice: Notice) -> Self {

@@ -5,7 +5,7 @@
 
 use askama::Template;
 use axum::extract::{Request, State};
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
@@ -56,19 +56,24 @@ pub(crate) async fn frame_errors(
     next: Next,
 ) -> Response {
     let around = Surroundings::of(request.method(), request.uri(), request.headers());
-    let person = request.extensions().get::<SignedIn>().cloned();
     let has_notice = cookie(request.headers(), COOKIE_NAME).is_some_and(|text| !text.is_empty());
     let is_safe = request.method().is_safe();
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<PageError>() {
-        let status = error.status;
+        let (status, headers) = (error.status, std::mem::take(response.headers_mut()));
         let body = if around.is_partial {
             Page(ErrorPart { error }).into_response()
         } else {
+            let person = response.extensions_mut().remove::<SignedIn>();
             let frame = around.frame(error.title.clone(), NavPage::Elsewhere, person);
             Page(ErrorPage { frame, error }).into_response()
         };
         response = (status, body).into_response();
+        for name in [RETRY_AFTER, SET_COOKIE] {
+            for value in headers.get_all(&name) {
+                response.headers_mut().append(name.clone(), value.clone());
+            }
+        }
     }
     if has_notice && is_safe && !around.is_partial && !response.headers().contains_key(SET_COOKIE) {
         response.headers_mut().append(SET_COOKIE, HeaderValue::from_static(CLEARING));

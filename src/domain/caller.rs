@@ -1,7 +1,7 @@
-//! Callers of the API over MQTT: a name at the broker, a role, and a tenant that bounds it.
+//! Callers of the API: a role, and a tenant that bounds it. Over MQTT the settings name callers by
+//! their name at the broker, at the console people by the groups of an identity provider.
 //!
-//! It reads the text of a setting. The broker authenticates a caller; the API decides what each role
-//! may do.
+//! It reads the text of settings and authenticates no caller; the API decides what each role may do.
 
 use std::fmt;
 
@@ -29,6 +29,17 @@ pub struct NamedCaller {
     pub tenant: Option<TenantId>,
 }
 
+/// A role that a group of an identity provider gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRole {
+    /// The group, as the provider names it.
+    pub group: String,
+    /// The role of its people.
+    pub role: CallerRole,
+    /// The only tenant that they may read and change; `None`: all tenants.
+    pub tenant: Option<TenantId>,
+}
+
 /// Longest name of a caller, in bytes.
 pub const MAX_CALLER_NAME: usize = 128;
 
@@ -47,6 +58,37 @@ pub fn parse_callers(text: &str) -> Option<Vec<NamedCaller>> {
         callers.push(caller);
     }
     (!callers.is_empty()).then_some(callers)
+}
+
+/// Reads `ops=admin,/acme/team=operator@acme`; `None` if an entry is invalid or a group stands twice.
+pub fn parse_group_roles(text: &str) -> Option<Vec<GroupRole>> {
+    let mut groups: Vec<GroupRole> = Vec::new();
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let (group, role, tenant) = parse_grant(entry)?;
+        let is_name = !group.is_empty()
+            && group.len() <= MAX_CALLER_NAME
+            && !group.chars().any(char::is_control);
+        if !is_name || groups.len() == MAX_CALLERS || groups.iter().any(|one| one.group == group) {
+            return None;
+        }
+        groups.push(GroupRole { group: group.to_owned(), role, tenant });
+    }
+    (!groups.is_empty()).then_some(groups)
+}
+
+/// The role of a person with these groups: the highest one, and of equal roles the first of the
+/// setting.
+pub fn role_of_groups<'a>(
+    setting: &'a [GroupRole],
+    groups: &[impl AsRef<str>],
+) -> Option<&'a GroupRole> {
+    let mut best: Option<&GroupRole> = None;
+    for one in setting.iter().filter(|one| groups.iter().any(|group| group.as_ref() == one.group)) {
+        if best.is_none_or(|best| one.role > best.role) {
+            best = Some(one);
+        }
+    }
+    best
 }
 
 /// Whether a text can be the name of a caller: one level of a topic.
@@ -87,13 +129,18 @@ impl fmt::Display for CallerRole {
 // === private helpers ===
 
 fn parse_caller(entry: &str) -> Option<NamedCaller> {
-    let (name, grant) = entry.split_once('=')?;
+    let (name, role, tenant) = parse_grant(entry)?;
+    is_caller_name(name).then(|| NamedCaller { name: name.to_owned(), role, tenant })
+}
+
+/// Reads `<name>=<role>` or `<name>=<role>@<tenant>`. A name may contain `=`: the last one counts.
+fn parse_grant(entry: &str) -> Option<(&str, CallerRole, Option<TenantId>)> {
+    let (name, grant) = entry.rsplit_once('=')?;
     let (role, tenant) = match grant.split_once('@') {
         Some((role, tenant)) => (role, Some(tenant.trim().parse().ok()?)),
         None => (grant, None),
     };
-    let (name, role) = (name.trim(), CallerRole::from_label(role.trim())?);
-    is_caller_name(name).then(|| NamedCaller { name: name.to_owned(), role, tenant })
+    Some((name.trim(), CallerRole::from_label(role.trim())?, tenant))
 }
 
 #[cfg(test)]
@@ -122,6 +169,28 @@ mod tests {
             ("all", "viewer", None),
         ];
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn the_highest_role_of_a_persons_groups_counts() {
+        let setting = parse_group_roles(
+            "all=viewer, /acme/ops =operator@acme,cn=x=operator,root=admin,beta=operator@beta",
+        )
+        .unwrap();
+        let role = |groups: &[&str]| {
+            role_of_groups(&setting, groups).map(|one| {
+                (one.role.label(), one.tenant.as_ref().map(ToString::to_string).unwrap_or_default())
+            })
+        };
+        assert_eq!(role(&["nobody"]), None);
+        assert_eq!(role(&[]), None);
+        assert_eq!(role(&["all"]), Some(("viewer", String::new())));
+        assert_eq!(role(&["beta", "all", "/acme/ops"]), Some(("operator", "acme".to_owned())));
+        assert_eq!(role(&["cn=x"]), Some(("operator", String::new())));
+        assert_eq!(role(&["all", "root"]), Some(("admin", String::new())));
+        for wrong in ["", "a", "a=root", "=admin", "a=admin@", "a=viewer,a=admin"] {
+            assert_eq!(parse_group_roles(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

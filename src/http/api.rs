@@ -3,8 +3,8 @@
 //! Read it in this order:
 //!
 //! 1. [`state`] is what every endpoint works with;
-//! 2. [`auth`] checks the admin token, [`grant`] the role and the tenant of a caller over MQTT
-//!    ([`access`], [`grant_scope`]);
+//! 2. [`auth`] authenticates the sender, [`grant`] checks its role and its tenant ([`access`],
+//!    [`grant_scope`]);
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
 //! 4. [`extract`] reads a request, [`params`] its values, [`condition`] the version it is
 //!    for, [`renamed`] old names of parameters;
@@ -56,8 +56,7 @@ use super::listener::limits::{
 };
 use super::listener::places::Pace;
 use crate::telemetry::http::ListenerMetrics;
-use access::{CallIdentity, CallerProof};
-use auth::FromThisMachine;
+use auth::{FromThisMachine, authenticate};
 use extract::{MAX_BODY, body_of};
 use grant::authorize;
 use problem::{Problem, ProblemKind};
@@ -104,7 +103,7 @@ pub fn api_router(api: Api) -> Router {
     let guarded = guarded
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(api.clone(), check_admin));
+        .layer(from_fn_with_state(api.clone(), authenticate));
     let open = open.method_not_allowed_fallback(wrong_method);
     let routes = guarded.merge(open).layer(DefaultBodyLimit::max(MAX_BODY));
     routes
@@ -152,20 +151,6 @@ pub async fn serve_api(
 }
 
 // === private helpers ===
-
-/// Passes a request of the operator on, and answers every other one with the problem. What a caller
-/// over MQTT may do depends on the route, which checks it.
-async fn check_admin(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let identity = request.extensions().get::<CallIdentity>();
-    if identity.is_some_and(|identity| identity.proof != CallerProof::Token) {
-        return next.run(request).await;
-    }
-    let is_local = request.extensions().get::<FromThisMachine>().is_some();
-    match api.admin_token.check(request.method(), request.headers(), is_local) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
-}
 
 async fn no_such_path() -> Problem {
     Problem::new(ProblemKind::NoSuchPath, "GET /api/v1/openapi.json lists the paths")

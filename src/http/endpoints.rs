@@ -3,7 +3,7 @@
 //!
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
 //! [`links`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`], [`ca`], [`commands`],
-//! [`command_batches`], [`shadows`]. An endpoint contains no SQL.
+//! [`command_batches`], [`shadows`], [`me`]. An endpoint contains no SQL.
 
 pub(crate) mod ca;
 pub(crate) mod certificates;
@@ -13,6 +13,7 @@ pub(crate) mod devices;
 pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
 pub(crate) mod links;
+pub(crate) mod me;
 pub(crate) mod quarantine;
 pub(crate) mod revocations;
 pub(crate) mod shadows;

@@ -174,6 +174,7 @@ impl OperatorApi {
                 actor: Arc::new(Actor::new(&actor)),
                 proof,
                 may_receive_secrets: self.config.secrets,
+                is_person: false,
             },
         }
     }

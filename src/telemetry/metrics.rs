@@ -5,6 +5,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
 use super::certificates::CertificateMetrics;
+use super::console::ConsoleMetrics;
 use super::declare::metrics;
 use super::device_errors::DeviceErrorMetrics;
 use super::downlink::DownlinkMetrics;
@@ -48,6 +49,8 @@ pub struct Metrics {
     pub replay: IngestMetrics,
     /// Metrics of certificates.
     pub certificates: CertificateMetrics,
+    /// Metrics of the console.
+    pub console: ConsoleMetrics,
     /// Metrics of revocation.
     pub revocation: RevocationMetrics,
     /// Metrics of the proof that the broker isolates devices.
@@ -101,6 +104,7 @@ impl Metrics {
             link_ingest: ingest.links.clone(),
             ingest,
             certificates: CertificateMetrics::register(&registry)?,
+            console: ConsoleMetrics::new(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,
             isolation: IsolationMetrics::new(&registry)?,
             issuer_keys: IssuerKeyMetrics::register(&registry)?,
@@ -181,6 +185,8 @@ mod tests {
             "sluice_api_connected 0",
             "sluice_api_outgoing_queue_depth 0",
             "sluice_pushes_refused_total{code=\"0x87\"} 0",
+            "sluice_console_logins_total{result=\"refused\"} 0",
+            "sluice_console_sessions 0",
             "sluice_build_info{version=",
         ] {
             assert!(text.contains(series), "{series} is missing from\n{text}");

@@ -13,6 +13,7 @@ mod certificates;
 mod clocks;
 mod commands;
 mod compose;
+mod console;
 mod crowded;
 mod device_api;
 mod docs;

@@ -22,8 +22,6 @@ pub struct HttpConfig {
     pub hooks_reserved_names: Vec<String>,
     /// `ADMIN_TOKEN`.
     pub admin_token: Option<Secret>,
-    /// `CONSOLE`.
-    pub console: bool,
 }
 
 const TOKEN: SettingKind = SettingKind::Secret(SettingRule {
@@ -77,11 +75,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
          client id is denied.",
     ),
     Setting::optional("ADMIN_TOKEN", TOKEN, "The bearer token that the HTTP API requires."),
-    Setting::switch(
-        "CONSOLE",
-        "1",
-        "Whether HTTP_BIND serves the console, pages for a browser below /console. They always require a login.",
-    ),
 ];
 
 // === impl HttpConfig ===
@@ -107,15 +100,6 @@ impl HttpConfig {
             (reader.secret("HOOKS_SECRET"), reader.secret("ADMIN_TOKEN"));
         let hooks_reserved_names =
             names::split(&reader.optional_text("HOOKS_RESERVED_NAMES").unwrap_or_default());
-        let console = reader.switch("CONSOLE");
-        Self {
-            api_bind,
-            ops_bind,
-            hooks_bind,
-            hooks_secret,
-            hooks_reserved_names,
-            admin_token,
-            console,
-        }
+        Self { api_bind, ops_bind, hooks_bind, hooks_secret, hooks_reserved_names, admin_token }
     }
 }

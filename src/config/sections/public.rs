@@ -126,7 +126,8 @@ pub fn websocket_origin(url: &str) -> Option<&str> {
     (is_plain && is_place).then(|| &url[..scheme.len() + place.len()])
 }
 
-fn networks(text: &str) -> Option<Vec<Network>> {
+/// Reads networks with commas between them; `None` if one is invalid.
+pub(super) fn networks(text: &str) -> Option<Vec<Network>> {
     text.split(',').map(|part| Network::parse(part.trim())).collect()
 }
 

@@ -23,6 +23,8 @@ pub struct CallIdentity {
     pub proof: CallerProof,
     /// Whether responses may contain new tokens and private keys.
     pub may_receive_secrets: bool,
+    /// Whether it is a person at the console or a bearer over HTTP, and not a caller over MQTT.
+    pub is_person: bool,
 }
 
 /// What the sender of a request has to show.
@@ -76,6 +78,17 @@ pub(super) enum RouteScope {
     Nothing,
 }
 
+/// What the sender of a request may do, for routes whose response depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acting {
+    /// Its role.
+    pub role: CallerRole,
+    /// The only tenant that it may read and change.
+    pub tenant: Option<TenantId>,
+    /// Whether it came over HTTP or from a page, and not over MQTT.
+    pub is_person: bool,
+}
+
 /// The state of the API, with the sender of the request as the author of changes.
 pub(super) struct ActingApi(pub Api);
 
@@ -98,6 +111,26 @@ pub(super) fn unless_without_token(body: &[u8]) -> bool {
 /// An array is none: a struct would be read from it, too.
 fn object(body: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice(body).ok()
+}
+
+// === impl Acting ===
+
+impl Acting {
+    /// The bearer of `ADMIN_TOKEN`.
+    pub(super) const fn admin() -> Self {
+        Self { role: CallerRole::Admin, tenant: None, is_person: true }
+    }
+
+    fn of(identity: &CallIdentity) -> Self {
+        let is_person = identity.is_person;
+        match &identity.proof {
+            CallerProof::Named { role, tenant } => {
+                Self { role: *role, tenant: tenant.clone(), is_person }
+            }
+            CallerProof::Token => Self { is_person, ..Self::admin() },
+            CallerProof::Nothing => Self { role: CallerRole::Viewer, tenant: None, is_person },
+        }
+    }
 }
 
 // === impl RouteAccess ===
@@ -132,7 +165,10 @@ impl FromRequestParts<Api> for ActingApi {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
         let api = api.clone();
         Ok(Self(match parts.extensions.get::<CallIdentity>() {
-            Some(identity) => Api { actor: Arc::clone(&identity.actor), ..api },
+            Some(identity) => {
+                let actor = Arc::clone(&identity.actor);
+                Api { actor, acting: Acting::of(identity), ..api }
+            }
             None => api,
         }))
     }

@@ -21,6 +21,7 @@ use super::api_router;
 use super::grant::AnsweredRoute;
 use super::problem::{MEDIA_TYPE, Problem, ProblemKind};
 use super::state::Api;
+use crate::http::session::Sessions;
 
 /// The largest response of a route, in bytes.
 pub const MAX_REPLY: usize = 64 * 1024;
@@ -119,6 +120,11 @@ impl ApiCaller {
     /// For the API with this state, which shares its limits of concurrency.
     pub fn new(api: Api) -> Self {
         Self { router: api_router(api.clone()), api, most_read: MAX_REPLY }
+    }
+
+    /// The people at the console.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.api.sessions
     }
 
     /// The same, for a sender in this process, whose responses may be larger.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::call::{ApiCall, ApiCaller};
 use super::signed_in::SignedIn;
 use super::state::Api;
+use crate::http::session::Sessions;
 
 /// The largest response to a page, in bytes.
 const MAX_PAGE_REPLY: usize = 4 * 1024 * 1024;
@@ -49,6 +50,11 @@ impl PageApi {
     /// For the API with this state, which shares its limits of concurrency.
     pub fn new(api: Api) -> Self {
         Self { caller: ApiCaller::new(api).with_responses_up_to(MAX_PAGE_REPLY) }
+    }
+
+    /// The people at the console.
+    pub fn sessions(&self) -> &Sessions {
+        self.caller.sessions()
     }
 
     /// The answer to `GET target`.

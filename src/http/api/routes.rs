@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::access::RouteScope::{
-    Body as InBody, DeadLetter as OfDeadLetter, Event as OfEvent, Everything, Query as InQuery,
-    Topic as InTopic,
+    Body as InBody, DeadLetter as OfDeadLetter, Event as OfEvent, Everything, Nothing as OfAll,
+    Query as InQuery, Topic as InTopic,
 };
 use super::access::{always, unless_without_token, with_new_key};
 use super::extract::{Call, NoBody, NoParams};
@@ -17,7 +17,7 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, command_batches, commands, devices, enrolment_codes, explain, links,
+    ca, certificates, command_batches, commands, devices, enrolment_codes, explain, links, me,
     quarantine, revocations, shadows, telemetry, tenants,
 };
 
@@ -29,6 +29,7 @@ pub(super) fn table() -> Vec<Route> {
 #[rustfmt::skip]
 fn of_the_registry() -> Vec<Route> {
     vec![
+        get("/api/v1/me", "Show who you are: name, role, tenant", me::show).for_role(Viewer, OfAll),
         get("/api/v1/openapi.json", "Show this document", show_document).public(),
 
         get("/api/v1/tenants", "List tenants by identifier", tenants::list).for_role(Viewer, Everything),

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::access::Acting;
 use super::auth::AdminTokenHash;
 use crate::clock;
 use crate::config::Config;
 use crate::downlink::DownlinkContext;
+use crate::http::session::Sessions;
 use crate::quarantine::Quarantine;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
@@ -35,6 +37,10 @@ pub struct Api {
     pub(crate) config: Arc<Config>,
     pub(crate) database: Database,
     pub(crate) actor: Arc<Actor>,
+    /// What the sender of the request may do.
+    pub(crate) acting: Acting,
+    /// The people at the console.
+    pub(crate) sessions: Sessions,
     /// Counters of replayed messages.
     pub(crate) replay_metrics: IngestMetrics,
     pub(crate) certificate_metrics: CertificateMetrics,
@@ -50,6 +56,7 @@ impl Api {
     pub fn new(
         config: Config,
         database: Database,
+        sessions: Sessions,
         replay_metrics: IngestMetrics,
         certificate_metrics: CertificateMetrics,
     ) -> Self {
@@ -58,6 +65,8 @@ impl Api {
             config: Arc::new(config),
             database,
             actor: Arc::new(Actor::new("api")),
+            acting: Acting::admin(),
+            sessions,
             replay_metrics,
             certificate_metrics,
             admin_token,

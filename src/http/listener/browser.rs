@@ -72,6 +72,14 @@ pub(crate) fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Pro
     Ok(())
 }
 
+/// Refuses a change unless a page of this address sends it: for requests that a cookie
+/// authenticates, which the browser adds by itself.
+pub(crate) fn check_own_page(headers: &HeaderMap) -> Result<(), Problem> {
+    let says_origin = headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+    let is_navigation = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "none");
+    if says_origin && !is_navigation && !is_foreign(headers) { Ok(()) } else { Err(foreign()) }
+}
+
 /// Whether the request names this machine by a local name.
 pub(crate) fn is_named_local(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else { return true };
@@ -222,5 +230,21 @@ mod tests {
             );
         }
         assert!(check_page(&Method::POST, &HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn a_change_with_a_cookie_comes_from_a_page_that_says_so() {
+        for (pairs, expected) in [
+            (&[][..], false),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("origin", "http://localhost:8080")], true),
+            (&[("sec-fetch-site", "none")], false),
+            (&[("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")], false),
+            (&[("origin", "null")], false),
+        ] {
+            let mut all = headers(pairs);
+            all.insert(HOST, HeaderValue::from_static("localhost:8080"));
+            assert_eq!(check_own_page(&all).is_ok(), expected, "{pairs:?}");
+        }
     }
 }

@@ -48,8 +48,13 @@ impl Actor {
         Self(name.chars().filter(|character| !character.is_control()).take(ACTOR_MAX).collect())
     }
 
-    /// The name, for an entry that is written in the statement of its change.
-    pub(in crate::store) fn as_str(&self) -> &str {
+    /// A person at the console.
+    pub fn of_console(name: &str) -> Self {
+        Self::new(&format!("console:{name}"))
+    }
+
+    /// The name, as the table stores it.
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

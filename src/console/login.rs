@@ -1,0 +1,158 @@
+//! `/console/login` and `/console/logout`: signs a person in by a token, and out. [`link`] signs in
+//! by a one-time link.
+//!
+//! After a login the browser gets a new cookie and returns to the page that it wanted.
+
+pub(crate) mod link;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{RETRY_AFTER, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Deserialize;
+
+use super::ConsoleState;
+use super::filters;
+use super::form::PageForm;
+use super::frame::{Frame, NavPage};
+use super::guard::unavailable;
+use super::notice::Redirected;
+use super::page::Page;
+use super::visit::{LOGIN, Surroundings, Visit};
+use crate::http::SignInError;
+
+/// Where a login leads to unless the browser wanted another page.
+const HOME: &str = "/console";
+
+/// Pages that a login does not lead to.
+const AROUND_LOGIN: [&str; 4] = [LOGIN, "/console/link", "/console/logout", "/console/preferences"];
+
+/// The login page.
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    frame: Frame,
+    next: String,
+    error: String,
+}
+
+/// The form of the login page.
+#[derive(Deserialize)]
+pub(crate) struct TokenForm {
+    token: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// The pages that everyone reaches.
+pub(super) fn routes() -> Router<ConsoleState> {
+    Router::new()
+        .route(LOGIN, get(show).post(sign_in))
+        .route("/console/link", get(link::show).post(link::sign_in))
+}
+
+/// `POST /console/logout`.
+pub(super) async fn sign_out(
+    State(console): State<ConsoleState>,
+    visit: Visit,
+    parts: Parts,
+) -> Response {
+    match console.api.sessions().sign_out(&parts, &visit.person).await {
+        Ok(cookie) => ([(SET_COOKIE, cookie)], Redirected::to(LOGIN)).into_response(),
+        Err(outage) => unavailable(outage.to_string()).into_response(),
+    }
+}
+
+// === private helpers ===
+
+async fn show(around: Surroundings) -> Response {
+    let next = around.query.get("next").unwrap_or_default().to_owned();
+    page(StatusCode::OK, &around, &next, String::new())
+}
+
+async fn sign_in(
+    State(console): State<ConsoleState>,
+    around: Surroundings,
+    parts: Parts,
+    PageForm(form): PageForm<TokenForm>,
+) -> Response {
+    match console.api.sessions().sign_in_by_token(&parts, &form.token).await {
+        Ok(cookie) => signed_in(cookie, &form.next),
+        Err(error) => refuse(&error, "The token is wrong.", |status, text| {
+            page(status, &around, &form.next, text)
+        }),
+    }
+}
+
+/// A page of the console, or the first one: never a page of another site.
+fn own_page(next: &str) -> &str {
+    let rest = next.strip_prefix(HOME);
+    let is_own = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+    let is_text = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let path = next.split('?').next().unwrap_or_default();
+    if is_own && is_text && !AROUND_LOGIN.contains(&path) { next } else { HOME }
+}
+
+fn signed_in(cookie: HeaderValue, next: &str) -> Response {
+    ([(SET_COOKIE, cookie)], Redirected::to(own_page(next))).into_response()
+}
+
+/// The response to a refused login: `page` of a status with a text.
+fn refuse(
+    error: &SignInError,
+    wrong: &str,
+    page: impl FnOnce(StatusCode, String) -> Response,
+) -> Response {
+    let status = match error {
+        SignInError::Wrong => StatusCode::UNAUTHORIZED,
+        SignInError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        SignInError::NeedsHttps => StatusCode::FORBIDDEN,
+        SignInError::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        SignInError::NoSecret => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let text = match error {
+        SignInError::Wrong => wrong.to_owned(),
+        other => other.to_string(),
+    };
+    let mut response = page(status, text);
+    if let SignInError::TooMany(seconds) = error {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*seconds));
+    }
+    response
+}
+
+fn page(status: StatusCode, around: &Surroundings, next: &str, error: String) -> Response {
+    let frame = around.frame("Sign in", NavPage::Elsewhere, None);
+    (status, Page(LoginPage { frame, next: own_page(next).to_owned(), error })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_leads_to_pages_of_the_console_only() {
+        for own in ["/console", "/console/devices?search=tenant:acme&x=%20", "/console?a=b"] {
+            assert_eq!(own_page(own), own);
+        }
+        for foreign in [
+            "",
+            "//evil.example",
+            "https://evil.example/console",
+            "/consolex",
+            "/\\evil.example",
+            "/console/\\evil.example",
+            "/console/..\r\nSet-Cookie: a=b",
+            "/api/v1/tenants",
+            "/console/login",
+            "/console/logout?a=b",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(own_page(foreign), HOME, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The console as a browser uses it, over plain HTTP: the real daemon and a real Postgres.
+
+pub mod browser;
+mod login;

@@ -39,8 +39,8 @@ pub enum EventFault {
     /// Another version.
     #[error("the attribute specversion is not 1.0")]
     Version,
-    /// The time is not RFC 3339.
-    #[error("the attribute time is not RFC 3339 (2026-02-03T12:00:00Z)")]
+    /// The time is not RFC 3339, or Postgres has no such year.
+    #[error("the attribute time is not RFC 3339 of the years 1 to 9999 (2026-02-03T12:00:00Z)")]
     Time,
     /// Both forms of data.
     #[error("the event has both data and data_base64")]

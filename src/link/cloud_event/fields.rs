@@ -16,6 +16,10 @@ pub(crate) struct EventFields<'a>(pub Vec<(String, &'a RawValue)>);
 
 /// Reads the text as one JSON object.
 pub(crate) fn read_fields(text: &str) -> Result<EventFields<'_>, EventFault> {
+    // The reader quotes a whole text that is no object: a detail would have all of it.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(EventFault::NotAnObject("it does not begin with {".to_owned()));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let fields =
         reader.deserialize_map(EventFieldsVisitor).and_then(|fields| reader.end().map(|()| fields));

@@ -212,7 +212,7 @@ fn string_of(raw: &str) -> Option<String> {
 
 fn read_time(text: &str) -> Option<Timestamp> {
     let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
-    Some(Timestamp::from_micros(time.timestamp_micros()))
+    Some(Timestamp::from_micros(time.timestamp_micros())).filter(|time| time.is_storable())
 }
 
 fn looks_like_an_event(payload: &[u8]) -> bool {

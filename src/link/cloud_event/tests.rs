@@ -194,6 +194,7 @@ fn each_broken_structured_event_is_named() {
         (json!({"Bad_Ext": "x"}), EventFault::Name(name("Bad_Ext"))),
         (json!({"ext": {"a": 1}}), EventFault::NotText(name("ext"))),
         (json!({"time": "yesterday"}), EventFault::Time),
+        (json!({"time": "0000-12-31T23:59:59Z"}), EventFault::Time),
         (json!({"time": 5}), EventFault::NotText(name("time"))),
         (json!({"data_base64": "e30="}), EventFault::TwoData),
         (json!({"data": "text"}), EventFault::Data { member: "data", found: "a text" }),
@@ -216,6 +217,9 @@ fn each_broken_structured_event_is_named() {
     let read = |body: &str| read(&message(Some("application/cloudevents+json"), &[], body), false);
     assert!(matches!(read("[1]"), Err(EventFault::NotAnObject(_))));
     assert!(matches!(read("{"), Err(EventFault::NotAnObject(_))));
+    // No text of the payload gets into the detail.
+    let text = read(&format!("\"secret{}\"", "x".repeat(9000))).unwrap_err().to_string();
+    assert!(!text.contains("secret") && text.len() < 100, "{text}");
     let twice = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","i\u0064":"2"}"#;
     assert_eq!(read(twice), Err(EventFault::Twice("id".into())));
 }

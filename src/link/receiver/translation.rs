@@ -95,7 +95,7 @@ impl Translation {
         let payload = if refusal.is_some() { message.payload.clone() } else { data };
         let arrival = LinkArrival {
             link: self.link.clone(),
-            event_time: time.filter(|time| time.is_storable()),
+            event_time: time,
             message_id: identity,
             via,
             is_ignored,

@@ -91,7 +91,8 @@ impl Node {
             Self::Table(_) => "a table",
             Self::List(_) => "a list",
             Self::Text(_) => "a text",
-            Self::Whole(_) | Self::Real(_) => "a number",
+            Self::Whole(_) => "a number",
+            Self::Real(_) => "a number with a fraction",
             Self::Switch(_) => "true or false",
             Self::Other(kind) => kind,
         }

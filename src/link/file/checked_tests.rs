@@ -70,6 +70,9 @@ fn the_files_that_links_name_are_checked_only_on_request() {
     assert!(open.contains("(mode 0640): run chmod 0600"), "{open}");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(check(&file).unwrap().set.links.len(), 1);
+    fs::write(&key, "").unwrap();
+    let empty = check(&file).unwrap_err().to_string();
+    assert!(empty.contains("link.x.key: ") && empty.contains("the file is empty"), "{empty}");
     let absent = load(&directory.path().join("none.toml")).unwrap_err().to_string();
     assert!(
         absent.starts_with("reading the links file") && absent.contains("none.toml"),

@@ -28,6 +28,8 @@ enum NamedFileFault {
     Unreadable(#[from] io::Error),
     #[error("other users may read or change the file (mode {0:04o}): run chmod 0600 on it")]
     TooOpen(u32),
+    #[error("the file is empty: write it again")]
+    Empty,
 }
 
 /// Returns all faults of the files.
@@ -72,9 +74,10 @@ fn named_by(link: &LinkSettings) -> Vec<NamedFile<'_>> {
 fn check(named: &NamedFile<'_>) -> Result<(), NamedFileFault> {
     let file = disk::open(named.path)?;
     // The open file, not the path, which may name another file by now.
-    let mode = file.metadata()?.permissions().mode() & 0o777;
+    let facts = file.metadata()?;
+    let mode = facts.permissions().mode() & 0o777;
     if named.is_secret && mode & OTHERS != 0 {
         return Err(NamedFileFault::TooOpen(mode));
     }
-    Ok(())
+    if facts.len() == 0 { Err(NamedFileFault::Empty) } else { Ok(()) }
 }

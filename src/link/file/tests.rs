@@ -183,6 +183,7 @@ aws | auth = 'sigv4'; region = 'EU' | link.x.region: expected a region such as u
 local-aws | auth = 'sigv4' | link.x: region is missing: the host does not name it
 aws | auth = 'cognito'; identity_pool_id = 'p' | link.x.identity_pool_id: expected <region>:<uuid>
 aws cognito | public_prefix = ''; cognito_endpoint = 'http://h.org/' | link.x.cognito_endpoint: expected an https:// URL
+aws certificate | max_rate = 1.5 | link.x.max_rate: expected a whole number from 1 to 100, found a number with a fraction
 aws certificate | max_rate = 101 | link.x.max_rate: expected a whole number from 1 to 100, found 101: aws-iot allows at most 100
 aws certificate | max_unacked = 101 | link.x.max_unacked: expected a whole number from 1 to 100, found 101: aws-iot allows
 aws certificate | keepalive = '1h' | link.x.keepalive: expected a duration from "5s" to "20m", found "1h": aws-iot allows at most 20m

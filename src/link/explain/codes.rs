@@ -219,6 +219,7 @@ fn at_the_end(settings: &LinkSettings, code: u8) -> (&'static str, String) {
             "an operator ended it, likely because the client is disabled",
             "enable the client at the other broker".to_owned(),
         ),
+        0x9c | 0x9d => ("it has another address", format!("change {}", named("host"))),
         0xa0 => ("the time of the login is over", format!("lower {}", named("lifetime"))),
         _ => other(),
     }

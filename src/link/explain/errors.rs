@@ -92,6 +92,14 @@ pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> LinkExplanation
                 class: FailureClass::Refused,
             }
         }
+        BrokerError::Protocol(fault) => unavailable(
+            format!("the other broker sent bytes that are not MQTT 5 ({fault})"),
+            format!(
+                "check {} and {}: they must lead to its MQTT 5",
+                named("port"),
+                named("transport")
+            ),
+        ),
         BrokerError::LoginAges => unavailable(
             "the login token ends soon".to_owned(),
             "Sluice connects again with a new token".to_owned(),

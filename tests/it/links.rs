@@ -5,6 +5,7 @@
     reason = "a fixture offers what its server can do, also what no test needs at the moment"
 )]
 
+mod attack;
 mod aws;
 mod aws_certificate;
 mod aws_checks;
@@ -15,6 +16,7 @@ mod azure;
 mod bounds;
 pub mod cloud;
 mod events;
+mod lies;
 mod limits;
 pub mod linked;
 mod reader;

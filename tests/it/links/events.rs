@@ -17,12 +17,12 @@ const BOTH: &str = "publish = [\n\
     { from = \"tenant/+/device/+/status\", to = \"devices/out/{device}/raw\", mode = \"raw\" },\n]\n\
     ingest = [{ filter = \"in/+/events\", tenant = \"acme\", device = \"{2}\" }]\n";
 
-fn base64(text: &str) -> String {
+pub fn base64(text: &str) -> String {
     STANDARD.encode(text)
 }
 
 /// Publishes these messages at the cloud with paho; every one is acknowledged.
-fn publish(port: u16, messages: &Value) {
+pub fn publish(port: u16, messages: &Value) {
     let dir = Scratch::new("messages");
     let file = dir.write("messages.json", messages.to_string());
     let wish = json!({ "port": port }).to_string();

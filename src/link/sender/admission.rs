@@ -59,3 +59,41 @@ fn too_large(what: &str, found: usize, limit: usize) -> DeadLetterReason {
     let detail = format!("{what}: {found} bytes; the other broker accepts at most {limit}");
     DeadLetterReason { reason: DeadLetterCause::TooLarge, code: None, detail }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::exchange::PublishTopic;
+    use crate::link::file;
+
+    const AWS: &str = "[link.aws]\nkind = 'aws-iot'\nhost = 'x-ats.iot.us-east-1.amazonaws.com'\n\
+        client_id = 'c'\nauth = 'certificate'\ncert = '/c'\nkey = '/k'\n";
+
+    fn checked(message: &OutgoingMessage) -> Result<(), DeadLetterCause> {
+        let settings = file::parse(AWS).unwrap().links.remove(0);
+        check(&settings, message).map_err(|letter| letter.reason)
+    }
+
+    fn message(topic: &str, payload: usize) -> OutgoingMessage {
+        OutgoingMessage::json(PublishTopic::at_other_broker(topic).unwrap(), vec![b'x'; payload])
+    }
+
+    #[test]
+    fn what_is_exactly_at_a_limit_is_sent_and_one_more_is_a_dead_letter() {
+        let payload = 128 * 1024;
+        assert_eq!(checked(&message("a", payload)), Ok(()));
+        assert_eq!(checked(&message("a", payload + 1)), Err(DeadLetterCause::TooLarge));
+        for (topic, is_sent) in [("x".repeat(256), true), ("x".repeat(257), false)] {
+            let expected = if is_sent { Ok(()) } else { Err(DeadLetterCause::BadTopic) };
+            assert_eq!(checked(&message(&topic, 1)), expected, "{} bytes", topic.len());
+        }
+        assert_eq!(checked(&message("1/2/3/4/5/6/7/8", 1)), Ok(()));
+        assert_eq!(checked(&message("1/2/3/4/5/6/7/8/9", 1)), Err(DeadLetterCause::BadTopic));
+        let with = |length: usize| OutgoingMessage {
+            user_properties: vec![("a", "x".repeat(length - 1 - PROPERTY_OVERHEAD))],
+            ..message("a", 1)
+        };
+        assert_eq!(checked(&with(8 * 1024)), Ok(()));
+        assert_eq!(checked(&with(8 * 1024 + 1)), Err(DeadLetterCause::TooLarge));
+    }
+}

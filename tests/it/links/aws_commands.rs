@@ -79,7 +79,12 @@ fn what_a_guest_sends_reaches_three_of_amazons_clients_and_what_they_publish_is_
     assert!(shown.contains(found), "{shown}");
     let (code, shown) = outcome(&settings, &["link", "presign", "aws"]);
     assert_eq!(code, 0, "{shown}");
-    assert!(shown.contains("X-Amz-SignedHeaders=host"), "{shown}");
+    for part in ["SignedHeaders=host", "Signature=[secret]", "Security-Token=[secret]"] {
+        assert!(shown.contains(&format!("X-Amz-{part}")), "{part}: {shown}");
+    }
+    let (code, whole) = outcome(&settings, &["link", "presign", "aws", "--reveal"]);
+    assert_eq!(code, 0, "{whole}");
+    assert!(whole.contains("Security-Token=ABC12345") && !whole.contains("[secret]"), "{whole}");
 }
 
 #[test]

@@ -18,9 +18,9 @@ use super::{NOON, StoreHarness, add_reading, add_report, at, harness};
 use crate::support::postgres::Postgres;
 
 /// A bound of about twenty messages.
-const SMALL: u64 = 2_400;
+pub(super) const SMALL: u64 = 2_400;
 
-fn routes(max_bytes: u64) -> LinkRoutes {
+pub(super) fn routes(max_bytes: u64) -> LinkRoutes {
     LinkRoutes {
         link: link("azure"),
         lanes: 1,

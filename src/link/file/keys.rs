@@ -37,7 +37,7 @@ pub const TOP_KEYS: &[LinkKey] = &[
         "node",
         "the name that the database has",
         "The name of this installation: 1 to 64 of `A-Z a-z 0-9 . _ : -`. It is in the `source` of each event, and a message that \
-         comes back from a cloud is recognised by it.",
+         comes back from a cloud is recognised by it: each installation has a name of its own.",
     ),
     key(
         "link",

@@ -7,6 +7,7 @@ mod failures;
 mod last_attempt;
 mod link_events;
 mod link_gap;
+mod link_gap_lanes;
 mod link_gap_lock;
 mod link_outbox;
 mod link_refused;

@@ -255,7 +255,7 @@ fn number(payload: &[u8]) -> i64 {
 }
 
 /// Like [`numbered`], of this device and with the current time, as a session would give it.
-fn of_device(device: &str, numbers: std::ops::Range<i64>) -> Batch {
+pub(super) fn of_device(device: &str, numbers: std::ops::Range<i64>) -> Batch {
     let mut batch = Batch::default();
     for number in numbers {
         add_reading(&mut batch, device, format!(r#"{{"n": {number}}}"#).as_bytes());

@@ -160,7 +160,7 @@ async fn check_postgres(report: &mut DoctorReport, config: &Config, database: &D
         .await;
     report.check(retention, check_retention(config, database)).await;
     report.check(readers, inspect_schema::readers(database)).await;
-    report.check(others, links::check(database)).await;
+    report.check(others, links::check(database, config.links.path.as_deref())).await;
 }
 
 async fn check_retention(config: &Config, database: &Database) -> Result<Vec<Finding>, Outage> {

@@ -2,13 +2,14 @@
 //!
 //! In reading order: [`check_file`] checks the links file; [`status`] shows what the daemon reports; [`check`], [`listen`], [`send`],
 //! [`broadcast_demo`] and [`presign`] connect or sign with the links file alone ([`named`] reads it, and
-//! [`client`] connects); [`refused`] and [`refill`] work on what waits in Postgres. No command forwards
+//! [`client`] connects); [`refused`], [`refill`] and [`forget`] work on what waits in Postgres. No command forwards
 //! a message of a device: the daemon does.
 
 pub(crate) mod broadcast_demo;
 pub(crate) mod check;
 pub(crate) mod check_file;
 pub(crate) mod client;
+pub(crate) mod forget;
 pub(crate) mod listen;
 pub(crate) mod named;
 pub(crate) mod presign;
@@ -27,6 +28,7 @@ use crate::domain::link::LinkName;
 use broadcast_demo::BroadcastDemoArgs;
 use check::LinkCheckArgs;
 use check_file::CheckFileArgs;
+use forget::ForgetArgs;
 use listen::ListenArgs;
 use presign::PresignArgs;
 use refill::RefillArgs;
@@ -96,10 +98,18 @@ pub enum LinkCommand {
     #[command(
         after_help = "The messages that the rules of the link select are sent once more, with the same identifiers: a receiver \
             recognizes them. Messages that came over a link are left out.\n\n\
-            Examples:\n  sluice link refill azure --since 2h\n  \
+            Examples:\n  sluice link refill azure --since 2h --dry-run\n  sluice link refill azure --since 2h\n  \
             sluice link refill azure --since 2026-11-21T06:00:00Z --until 2026-11-21T07:00:00Z"
     )]
     Refill(RefillArgs),
+    /// Delete all that belongs to a link that is no longer in the links file
+    #[command(
+        after_help = "Deleted are the messages that wait for the link, its dead letters, its gap, and what its lanes reported. \
+            Telemetry rows stay. A link that is in the links file, or that a daemon still has, is refused. Without --yes the \
+            command only counts.\n\n\
+            Examples:\n  sluice link forget azure\n  sluice link forget azure --yes"
+    )]
+    Forget(ForgetArgs),
 }
 
 const CHECK_HELP: &str = "Sixteen steps, from the links file to a renewed login; each is pass, warn, fail or skipped, with what to \
@@ -126,5 +136,6 @@ pub async fn run(
         LinkCommand::Presign(args) => presign::run(args, config, output).await,
         LinkCommand::Refused(command) => refused::run(command, config, output).await,
         LinkCommand::Refill(args) => refill::run(args, config, output).await,
+        LinkCommand::Forget(args) => forget::run(args, config, output).await,
     }
 }

@@ -2,13 +2,14 @@
 //! of them.
 //!
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
-//! [`links`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`], [`ca`], [`commands`],
-//! [`command_batches`], [`shadows`], [`me`]. An endpoint contains no SQL.
+//! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`],
+//! [`ca`], [`commands`], [`command_batches`], [`shadows`], [`me`]. An endpoint contains no SQL.
 
 pub(crate) mod ca;
 pub(crate) mod certificates;
 pub(crate) mod command_batches;
 pub(crate) mod commands;
+pub(crate) mod dead_letters;
 pub(crate) mod devices;
 pub(crate) mod enrolment_codes;
 pub(crate) mod explain;

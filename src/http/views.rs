@@ -1,5 +1,6 @@
 //! The public JSON shapes of rows: what the API shows of a tenant, a device, a certificate, a
-//! refused message, telemetry, a revocation, a command, a shadow and a link.
+//! refused message, telemetry, a revocation, a command and a shadow. A link is no row: its shape is
+//! [`crate::link::overview`].
 //!
 //! A view is apart from its row, so that a column can change without a change of the API. Each file
 //! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
@@ -10,7 +11,6 @@ pub(crate) mod dead_letters;
 pub(crate) mod devices;
 pub(crate) mod enrolment;
 pub(crate) mod events;
-pub(crate) mod links;
 pub(crate) mod revocation;
 pub(crate) mod shadows;
 pub(crate) mod telemetry;

@@ -1,10 +1,11 @@
 //! The links as operators see them: what their lanes report and what waits for each, joined.
 //!
-//! The command line, the API and the doctor show it. It asks no daemon: the lanes report into Postgres.
-
-use serde::Serialize;
+//! The command line, the API and the doctor show it as it is here. It asks no daemon: the lanes report
+//! into Postgres. It has no login.
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
@@ -20,39 +21,45 @@ pub const UP: &str = "up";
 const STATES: [&str; 7] =
     [UP, "standby", "throttled", "connecting", "flapping", "refused", UNKNOWN];
 
-/// A link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A link to another broker.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "Link")]
 pub struct LinkOverview {
-    /// Its name.
+    /// The name of the link.
     pub link: String,
     /// The worst state of its lanes; `unknown` if none has reported for a minute.
     pub state: String,
     /// Since when.
     pub since: Option<DateTime<Utc>>,
-    /// Messages that wait.
+    /// The messages that the other broker has acknowledged in a second, on average since `sent_since`; null: not known.
+    pub sent_per_second: Option<f64>,
+    /// About a minute ago, or less after a start.
+    pub sent_since: Option<DateTime<Utc>>,
+    /// The number of messages that wait.
     pub waiting: i64,
     /// Their bytes.
     pub waiting_bytes: i64,
     /// When Sluice received the oldest of them.
     pub oldest: Option<DateTime<Utc>>,
-    /// From when on messages are in `telemetry` only, because the backlog was full.
+    /// From when on messages are only in `telemetry`, because the backlog was full.
     pub gap_since: Option<DateTime<Utc>>,
-    /// Number of these messages.
+    /// The number of these messages.
     pub gap_messages: i64,
-    /// Messages of earlier gaps that could not be read back.
+    /// The messages of earlier gaps that could not be read back.
     pub lost: i64,
-    /// Dead letters.
+    /// The messages that the link did not accept.
     pub refused: i64,
-    /// Its lanes.
+    /// The lanes that have reported.
     pub lanes: Vec<LaneOverview>,
 }
 
-/// A lane of a link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A lane of a link: one connection to the other broker.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "LinkLane")]
 pub struct LaneOverview {
-    /// Its number.
+    /// The number of the lane.
     pub lane: i16,
-    /// Its state.
+    /// `connecting`, `up`, `refused`, `throttled`, `flapping`, `standby`, or `unknown` without a recent report.
     pub state: String,
     /// Since when.
     pub since: DateTime<Utc>,
@@ -62,10 +69,14 @@ pub struct LaneOverview {
     pub detail: Option<String>,
     /// What to do.
     pub advice: Option<String>,
-    /// Messages that the other broker has acknowledged since the start of the daemon.
+    /// The messages that the other broker has acknowledged since the start of the daemon.
     pub published: i64,
-    /// Messages without an acknowledgement.
+    /// The messages without an acknowledgement.
     pub in_flight: i32,
+    /// The messages that the other broker has acknowledged in a second, on average since `sent_since`; null: not known.
+    pub sent_per_second: Option<f64>,
+    /// About a minute before `reported_at`, or less after a start.
+    pub sent_since: Option<DateTime<Utc>>,
     /// When the lane reported.
     pub reported_at: DateTime<Utc>,
 }
@@ -88,6 +99,11 @@ fn join(totals: Vec<LinkTotals>, lanes: &[LaneStatus]) -> Vec<LinkOverview> {
         LinkOverview {
             state: worst.map_or_else(|| UNKNOWN.to_owned(), |lane| lane.state.clone()),
             since: worst.map(|lane| lane.since),
+            sent_per_second: own
+                .iter()
+                .filter_map(|lane| lane.sent_per_second)
+                .reduce(|a, b| a + b),
+            sent_since: own.iter().filter_map(|lane| lane.sent_since).min(),
             link: total.link,
             waiting: total.messages,
             waiting_bytes: total.bytes,
@@ -114,6 +130,8 @@ impl From<&LaneStatus> for LaneOverview {
             advice: row.advice.clone(),
             published: row.published,
             in_flight: row.in_flight,
+            sent_per_second: row.sent_per_second.filter(|_| row.is_current),
+            sent_since: row.sent_since.filter(|_| row.is_current),
             reported_at: row.reported_at,
         }
     }
@@ -147,6 +165,8 @@ mod tests {
             advice: None,
             published: 7,
             in_flight: 0,
+            sent_per_second: Some(1.5),
+            sent_since: Some(DateTime::UNIX_EPOCH),
             reported_at: DateTime::UNIX_EPOCH,
             is_current,
         }
@@ -161,7 +181,25 @@ mod tests {
             lane("c", 0, "up", false),
         ];
         let totals = ["a", "b", "c", "d"].map(total).into();
-        let states: Vec<_> = join(totals, &lanes).into_iter().map(|link| link.state).collect();
+        let links = join(totals, &lanes);
+        let states: Vec<_> = links.iter().map(|link| link.state.as_str()).collect();
         assert_eq!(states, ["refused", "up", "unknown", "unknown"]);
+        let rates: Vec<_> = links.iter().map(|link| link.sent_per_second).collect();
+        assert_eq!(rates, [Some(3.0), Some(1.5), None, None], "an old report has no rate");
+    }
+
+    #[test]
+    fn a_link_has_this_json() {
+        let link = join([total("a")].into(), &[lane("a", 0, "up", true)]).remove(0);
+        let epoch = "1970-01-01T00:00:00Z";
+        let expected = serde_json::json!({
+            "link": "a", "state": "up", "since": epoch, "sent_per_second": 1.5, "sent_since": epoch,
+            "waiting": 3, "waiting_bytes": 400, "oldest": null, "gap_since": null, "gap_messages": 0,
+            "lost": 0, "refused": 1, "lanes": [{
+                "lane": 0, "state": "up", "since": epoch, "replica": "sluice", "detail": null, "advice": null,
+                "published": 7, "in_flight": 0, "sent_per_second": 1.5, "sent_since": epoch, "reported_at": epoch,
+            }],
+        });
+        assert_eq!(serde_json::to_value(&link).unwrap(), expected);
     }
 }

@@ -10,7 +10,7 @@
 //! outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`], [`pace`], [`admission`],
 //! [`refused_topics`], [`endings`] and [`blame`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
-//! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it,
+//! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it with the [`rates`],
 //! [`fresh_credentials`] renews those of AWS, and [`wiring`] connects senders with the writer.
 
 mod admission;
@@ -28,6 +28,7 @@ mod lane_run;
 mod looks;
 mod pace;
 mod publishing;
+mod rates;
 mod receiving;
 mod refused_topics;
 mod reporting;

@@ -21,6 +21,6 @@ mod queued_rows;
 mod rebuilt_payload;
 mod refill_pace;
 pub mod refill_range;
-mod refilled_rows;
+pub mod refilled_rows;
 pub mod refused;
 pub mod refused_detail;

@@ -1,13 +1,18 @@
 //! `sluice doctor`: the links, as their lanes report them, and what waits for them.
 //!
-//! It connects to no other broker: `sluice link check` does.
+//! It connects to no other broker: `sluice link check` does. It reads the links file to find links that
+//! are no longer in it; faults of the file are in another check.
+
+use std::path::Path;
 
 use crate::clock;
 use crate::command::text::moment;
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
+use crate::link::file;
 use crate::link::overview::{self, LaneOverview, LinkOverview};
+use crate::link::settings::LinkSet;
 use crate::store::connection::database::Database;
 use crate::store::links::refused::RefusedFilter;
 use crate::store::links::refused_detail;
@@ -18,14 +23,20 @@ const WAITS_LONG: f64 = 60.0;
 /// A day.
 const DAY_SECONDS: i64 = 86_400;
 
-/// Judges every link that the daemon knows.
-pub async fn check(database: &Database) -> Result<Vec<Finding>, Outage> {
+/// Judges every link that the daemon knows. `path` is the links file.
+pub async fn check(database: &Database, path: Option<&Path>) -> Result<Vec<Finding>, Outage> {
     let links = overview::list(database).await?;
     if links.is_empty() {
         return Ok(vec![Finding::ok("there are no links to other brokers")]);
     }
     let now = clock::now();
-    let mut findings: Vec<Finding> = links.iter().flat_map(|link| judge(link, now)).collect();
+    let set = path.map_or_else(|| Some(LinkSet::default()), |path| file::load(path).ok());
+    let is_gone = |link: &LinkOverview| {
+        link.state == overview::UNKNOWN
+            && set.as_ref().is_some_and(|set| set.find(&link.link).is_none())
+    };
+    let judge_one = |link| if is_gone(link) { vec![gone(link)] } else { judge(link, now) };
+    let mut findings: Vec<Finding> = links.iter().flat_map(judge_one).collect();
     for link in &links {
         let filter = RefusedFilter {
             link: link.link.parse().ok(),
@@ -49,6 +60,20 @@ fn refused(name: &str, messages: u64) -> Finding {
     )
 }
 
+/// The links file does not have the link, and no daemon reports it.
+fn gone(link: &LinkOverview) -> Finding {
+    let LinkOverview { link: name, waiting, gap_messages, refused, .. } = link;
+    Finding::warning(
+        format!(
+            "link {name} is not in the links file: {waiting} messages wait for it, {gap_messages} are in its gap, and it has \
+             {refused} dead letters"
+        ),
+        format!(
+            "add it to the links file again to send them, or delete all that belongs to it: `sluice link forget {name} --yes`"
+        ),
+    )
+}
+
 fn judge(link: &LinkOverview, now: Timestamp) -> Vec<Finding> {
     let name = &link.link;
     let mut findings = Vec::new();
@@ -58,7 +83,7 @@ fn judge(link: &LinkOverview, now: Timestamp) -> Vec<Finding> {
         }
         overview::UNKNOWN => findings.push(Finding::warning(
             format!("no lane of link {name} has reported for a minute"),
-            "start the daemon; `sluice link refused discard` and the links file decide what becomes of a link that is gone",
+            "start the daemon, or reload it: `systemctl reload sluice`",
         )),
         state => {
             let lane = link.lanes.iter().find(|lane| lane.state == state);
@@ -113,6 +138,8 @@ mod tests {
             link: "azure".into(),
             state: "up".into(),
             since: None,
+            sent_per_second: None,
+            sent_since: None,
             waiting: 0,
             waiting_bytes: 0,
             oldest: None,
@@ -122,6 +149,13 @@ mod tests {
             refused: 0,
             lanes: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_link_that_is_gone_is_named_with_what_it_has() {
+        let found = gone(&LinkOverview { waiting: 7, refused: 2, ..link() });
+        assert!(found.what.contains("7 messages wait"), "{found:?}");
+        assert!(found.advice.is_some_and(|text| text.contains("sluice link forget azure")));
     }
 
     #[test]

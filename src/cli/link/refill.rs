@@ -10,10 +10,11 @@ use crate::clock;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields};
+use crate::command::text::moment_or_none;
 use crate::config::Config;
 use crate::domain::link::LinkName;
 use crate::domain::time_range::TimeBound;
-use crate::store::links::refill_range::refill_range;
+use crate::store::links::refill_range::{RefillRange, count_range, refill_range};
 
 /// Which messages to queue.
 #[derive(Clone, Debug, Args)]
@@ -26,6 +27,9 @@ pub struct RefillArgs {
     /// Messages that Sluice received before this time, in the same forms; now without it
     #[arg(long, value_name = "TIME")]
     until: Option<TimeBound>,
+    /// Only count the messages and their bytes
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Queues the messages.
@@ -44,13 +48,22 @@ pub async fn run(args: RefillArgs, config: &Config, output: OutputFormat) -> Res
         )));
     };
     let operator = CommandContext::open(config).await?;
-    let queued = refill_range(operator.database.pool(), &routes, since, until).await;
-    let messages = queued.map_err(|error| outage(&error))?;
+    let (pool, range) = (operator.database.pool(), RefillRange { since, until });
+    let sums = if args.dry_run {
+        count_range(pool, &routes, range).await
+    } else {
+        refill_range(pool, &operator.actor, &routes, range).await
+    };
+    let sums = sums.map_err(|error| outage(&error))?;
     let value = json!({
-        "link": link.name.as_str(), "since": since.to_string(), "until": until.to_string(), "messages": messages,
+        "link": link.name.as_str(), "since": since.to_string(), "until": until.to_string(), "messages": sums.messages,
+        "bytes": sums.bytes, "first": sums.first, "last": sums.last, "queued": !args.dry_run,
     });
     let lines = [
-        ("Queued", messages.to_string()),
+        (if args.dry_run { "Would queue" } else { "Queued" }, sums.messages.to_string()),
+        ("Bytes", sums.bytes.to_string()),
+        ("First", moment_or_none(sums.first)),
+        ("Last", moment_or_none(sums.last)),
         ("Since", since.to_string()),
         ("Until", until.to_string()),
     ];

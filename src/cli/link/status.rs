@@ -22,13 +22,15 @@ const WELL: [&str; 3] = [overview::UP, "throttled", "standby"];
 /// `sluice link list`.
 pub async fn list(config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let links = read(config).await?;
-    let headings = ["LINK", "STATE", "SINCE", "LANES", "WAITING", "BYTES", "OLDEST", "REFUSED"];
+    let headings =
+        ["LINK", "STATE", "SINCE", "LANES", "SENT/S", "WAITING", "BYTES", "OLDEST", "REFUSED"];
     let done = printed(rows(output, &headings, &links, |link| {
         vec![
             link.link.clone(),
             printable(&link.state),
             moment_or_none(link.since),
             link.lanes.len().to_string(),
+            link.sent_per_second.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}")),
             with_gap(link),
             link.waiting_bytes.to_string(),
             moment_or_none(link.oldest),
@@ -78,8 +80,8 @@ async fn note_unreported(config: &Config, links: &[LinkOverview]) {
     for link in &set.links {
         if !links.iter().any(|known| known.link == link.name.as_str()) {
             table::note!(
-                "link {} is in the links file, but no daemon of this database has it: `systemctl reload sluice`, or start \
-                 the daemon with LINKS_PATH",
+                "link {} is in the links file, but no daemon of this database has it: `systemctl reload sluice`; if its \
+                 LINKS_PATH is new, restart it",
                 link.name
             );
         }
@@ -97,6 +99,9 @@ fn print(link: &LinkOverview, now: Timestamp) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let since = link.since.map(|since| format!(" since {}", moment(since))).unwrap_or_default();
     writeln!(out, "{}  {}{since}", link.link, printable(&link.state))?;
+    if let (Some(rate), Some(since)) = (link.sent_per_second, link.sent_since) {
+        writeln!(out, "  sent     {rate:.1} messages a second since {}", moment(since))?;
+    }
     let oldest = link.oldest.map(|oldest| {
         format!(", the oldest for {:.0} s", now.seconds_since(Timestamp::from(oldest)))
     });

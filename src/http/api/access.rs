@@ -60,6 +60,8 @@ pub(super) struct RouteAccess {
 pub(super) enum RouteScope {
     /// Nowhere: it is about all tenants.
     Everything,
+    /// Nowhere: it is about links, which serve all tenants.
+    Links,
     /// In the path.
     Tenant,
     /// By the certificate in the path.

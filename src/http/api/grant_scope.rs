@@ -8,6 +8,7 @@ use axum::extract::{Query, RawPathParams};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::access::{RouteAccess, RouteScope};
@@ -33,10 +34,11 @@ struct TenantField {
     tenant: Option<String>,
 }
 
-/// The field of a body that names a topic.
+/// The fields of a body that name a topic, and the link that it comes over.
 #[derive(Deserialize)]
 struct TopicField {
     topic: String,
+    link: Option<IgnoredAny>,
 }
 
 /// Refuses a request about another tenant than this one.
@@ -49,6 +51,7 @@ pub(super) async fn confine(
         RouteScope::Nothing => Ok(()),
         RouteScope::Tenant if request.path_value("tenant") == Some(tenant.as_str()) => Ok(()),
         RouteScope::Everything | RouteScope::Tenant => Err(foreign(tenant)),
+        RouteScope::Links => Err(links_of_all(tenant)),
         RouteScope::Certificate => request.check_certificate(tenant).await,
         RouteScope::Event => request.check_event(tenant).await,
         RouteScope::DeadLetter => request.check_dead_letter(tenant).await,
@@ -62,8 +65,12 @@ pub(super) async fn confine(
         RouteScope::Topic => {
             let field: Option<TopicField> = serde_json::from_slice(&request.body).ok();
             let prefix = format!("tenant/{tenant}/");
-            let is_own = field.is_some_and(|TopicField { topic }| topic.starts_with(&prefix));
-            if is_own { Ok(()) } else { Err(foreign(tenant)) }
+            // The topic at another broker names no tenant: the rules of the link do.
+            match field {
+                Some(TopicField { link: Some(_), .. }) => Err(links_of_all(tenant)),
+                Some(TopicField { topic, .. }) if topic.starts_with(&prefix) => Ok(()),
+                _ => Err(foreign(tenant)),
+            }
         }
     }
 }
@@ -157,6 +164,14 @@ fn with_query(uri: &Uri, pairs: &[(String, String)]) -> Option<Uri> {
 
 fn foreign(tenant: &TenantId) -> Problem {
     let detail = format!("the caller may read and change only the tenant {tenant}");
+    Problem::new(ProblemKind::Forbidden, detail)
+}
+
+fn links_of_all(tenant: &TenantId) -> Problem {
+    let detail = format!(
+        "links serve all tenants, and the caller may read and change only the tenant {tenant}: `GET \
+         /api/v1/tenants/{tenant}/links` lists what links did not accept of it"
+    );
     Problem::new(ProblemKind::Forbidden, detail)
 }
 

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::access::RouteScope::{
-    Body as InBody, DeadLetter as OfDeadLetter, Event as OfEvent, Everything, Nothing as OfAll,
-    Query as InQuery, Topic as InTopic,
+    Body as InBody, DeadLetter as OfDeadLetter, Event as OfEvent, Everything, Links as AllLinks,
+    Nothing as OfAll, Query as InQuery, Topic as InTopic,
 };
 use super::access::{always, unless_without_token, with_new_key};
 use super::extract::{Call, NoBody, NoParams};
@@ -17,8 +17,8 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, command_batches, commands, devices, enrolment_codes, explain, links, me,
-    quarantine, revocations, shadows, telemetry, tenants,
+    ca, certificates, command_batches, commands, dead_letters, devices, enrolment_codes, explain,
+    links, me, quarantine, revocations, shadows, telemetry, tenants,
 };
 
 /// All routes.
@@ -98,13 +98,15 @@ fn of_the_registry() -> Vec<Route> {
 #[rustfmt::skip]
 fn of_links() -> Vec<Route> {
     vec![
-        get("/api/v1/links", "List the links to other brokers with their state and what waits for them", links::list).for_role(Viewer, Everything),
-        get("/api/v1/links/{name}", "Show a link with its lanes", links::show).for_role(Viewer, Everything),
-        get("/api/v1/links/{name}/refused", "List the messages that a link did not accept, the newest first", links::refused).for_role(Viewer, InQuery),
-        post("/api/v1/links/{name}/refused/retry", "Queue refused messages again, at most 10000", links::retry).for_role(Operator, InBody),
-        get("/api/v1/links/{name}/refused/{id}", "Show a refused message with its payload", links::show_refused).for_role(Viewer, OfDeadLetter),
-        delete("/api/v1/links/{name}/refused/{id}", "Delete a refused message permanently", links::discard_refused_one).for_role(Operator, OfDeadLetter),
-        post("/api/v1/links/{name}/refill", "Queue the stored messages of a period again", links::refill).for_role(Operator, Everything),
+        get("/api/v1/links", "List the links to other brokers with their state and what waits for them", links::list).for_role(Viewer, AllLinks),
+        get("/api/v1/links/{name}", "Show a link with its lanes", links::show).for_role(Viewer, AllLinks),
+        delete("/api/v1/links/{name}", "Delete all that belongs to a link that is no longer in the links file", links::forget),
+        get("/api/v1/tenants/{tenant}/links", "List the links that did not accept messages of a tenant, with their number", links::of_tenant),
+        get("/api/v1/links/{name}/refused", "List the messages that a link did not accept, the newest first", dead_letters::list).for_role(Viewer, InQuery),
+        post("/api/v1/links/{name}/refused/retry", "Queue refused messages again, at most 10000", dead_letters::retry).for_role(Operator, InBody),
+        get("/api/v1/links/{name}/refused/{id}", "Show a refused message with its payload", dead_letters::show).for_role(Viewer, OfDeadLetter),
+        delete("/api/v1/links/{name}/refused/{id}", "Delete a refused message permanently", dead_letters::discard_one).for_role(Operator, OfDeadLetter),
+        post("/api/v1/links/{name}/refill", "Queue the stored messages of a period again", links::refill).for_role(Operator, AllLinks),
     ]
 }
 

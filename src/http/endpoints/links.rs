@@ -1,38 +1,29 @@
-//! `/links`: the links to other brokers, what waits for them, and what they did not accept.
+//! `/links`: the links to other brokers, what waits for them, and their end.
 //!
-//! A retried message waits in the outbox again; no request sends one. `sluice link check` needs the files
-//! of the login, so it has no route.
+//! No request sends a message. `sluice link check` needs the files of the login, so it has no route. Links
+//! serve all tenants: a caller that is bound to one sees only what links did not accept of it.
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tenants::TenantPath;
 use crate::clock;
 use crate::disk;
-use crate::domain::forwarding::LinkRoutes;
-use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::link::LinkName;
-use crate::domain::outbox::DeadLetterCause;
 use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
-use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Param};
+use crate::http::api::params::Param;
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
-use crate::http::views::dead_letters::{DeadLetterSummaryView, DeadLetterView};
-use crate::http::views::links::LinkView;
+use crate::http::views::dead_letters::TenantLinkView;
+use crate::link::overview::LinkOverview;
+use crate::link::settings::LinkSet;
 use crate::link::{file, overview};
-use crate::store::links::refill_range::refill_range;
-use crate::store::links::refused::{
-    DeadLetter, RefusedFilter, RefusedPlace, discard_refused, list_refused, retry_refused,
-};
+use crate::store::links::forget::{Forgetting, forget as forget_link, would_forget};
+use crate::store::links::refill_range::{RefillRange, count_range, refill_range};
 use crate::store::links::refused_detail;
-
-/// The most messages that one request retries: the time of a request is limited.
-const RETRY_MAX: u32 = 10_000;
-
-/// The most identifiers in one request.
-const IDS_MAX: usize = 1000;
 
 /// The longest period of a refill, in seconds: the time of a request is limited.
 const REFILL_SECONDS_MAX: f64 = 86_400.0;
@@ -41,62 +32,7 @@ const REFILL_SECONDS_MAX: f64 = 86_400.0;
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct LinkPath {
     /// The name of the link.
-    name: Param<LinkName>,
-}
-
-/// The path of a refused message.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct DeadLetterPath {
-    /// The name of the link.
-    name: Param<LinkName>,
-    /// The identifier of the message.
-    id: Param<i64>,
-}
-
-/// The page and the filters of refused messages.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RefusedPageParams {
-    /// Only messages of this tenant.
-    tenant: Option<Param<TenantId>>,
-    /// Only messages of this device.
-    device: Option<Param<DeviceId>>,
-    /// Only messages that were refused for this reason.
-    reason: Option<Param<DeadLetterCause>>,
-    /// Only messages that were refused at this time or later.
-    since: Option<Param<Timestamp>>,
-    /// Only messages that were refused before this time.
-    until: Option<Param<Timestamp>>,
-    /// The number of rows of a page.
-    #[serde(default)]
-    limit: Param<Limit>,
-    /// The `next` of the previous page.
-    cursor: Option<Param<RefusedPlace>>,
-}
-
-/// The refused messages of the link to retry. Send at least one condition, or only `all`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RetryOrder {
-    /// The identifiers of messages, at most 1000.
-    #[serde(default)]
-    ids: Vec<i64>,
-    /// Only messages of this tenant.
-    tenant: Option<Param<TenantId>>,
-    /// Only messages of this device.
-    device: Option<Param<DeviceId>>,
-    /// Only messages that were refused for this reason.
-    reason: Option<Param<DeadLetterCause>>,
-    /// Only messages that were refused at this time or later.
-    since: Option<Param<Timestamp>>,
-    /// Only messages that were refused before this time.
-    until: Option<Param<Timestamp>>,
-    /// All refused messages of the link; without any other condition.
-    #[serde(default)]
-    all: bool,
-    /// Report how many messages would be queued, and change nothing.
-    #[serde(default)]
-    dry_run: bool,
+    pub(super) name: Param<LinkName>,
 }
 
 /// The period to send again.
@@ -107,96 +43,112 @@ pub(crate) struct RefillOrder {
     since: Param<Timestamp>,
     /// Messages that Sluice received before this time; the default is now. At most a day after `since`.
     until: Option<Param<Timestamp>>,
+    /// Report what would be queued, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
 }
 
-/// The number of messages that were queued.
+/// What a refill has queued.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct QueuedAgain {
+pub(crate) struct RefilledPeriod {
     /// The number of messages.
     messages: u64,
+    /// Their bytes: payload, topic and 100 for each message.
+    bytes: u64,
+    /// When Sluice received the first of them.
+    first: Option<DateTime<Utc>>,
+    /// When Sluice received the last of them.
+    last: Option<DateTime<Utc>>,
     /// False after a dry run, which only counts.
     queued: bool,
 }
 
-/// The number of messages that were deleted.
+/// Whether to change anything.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForgetParams {
+    /// `true`: report what would be deleted, and change nothing.
+    dry_run: Option<Param<bool>>,
+}
+
+/// What belonged to a link.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct DiscardedLetters {
-    /// The number of messages.
-    messages: u64,
+pub(crate) struct ForgottenLink {
+    /// The messages that waited.
+    messages: i64,
+    /// The messages of its gap; their telemetry rows stay.
+    gap_messages: i64,
+    /// The messages that it did not accept.
+    refused: i64,
+    /// False after a dry run, which only counts.
+    forgotten: bool,
 }
 
 pub(crate) async fn list(
     api: Api,
     _: Call<NoParams, NoParams, NoBody>,
-) -> Result<OkJson<Vec<LinkView>>, Problem> {
-    let links = overview::list(&api.database).await?;
-    Ok(OkJson(links.into_iter().map(LinkView::from).collect()))
+) -> Result<OkJson<Vec<LinkOverview>>, Problem> {
+    Ok(OkJson(overview::list(&api.database).await?))
 }
 
 pub(crate) async fn show(
     api: Api,
     call: Call<LinkPath, NoParams, NoBody>,
-) -> Result<OkJson<LinkView>, Problem> {
+) -> Result<OkJson<LinkOverview>, Problem> {
     let Param(name) = call.path.name;
     let links = overview::list(&api.database).await?;
     let found = links.into_iter().find(|link| link.link == name.as_str());
-    found.map(|link| OkJson(link.into())).ok_or_else(|| no_link(&name))
+    found.map(OkJson).ok_or_else(|| no_link(&name))
 }
 
-pub(crate) async fn refused(
+pub(crate) async fn of_tenant(
     api: Api,
-    call: Call<LinkPath, RefusedPageParams, NoBody>,
-) -> Result<OkJson<Page<DeadLetterSummaryView>>, Problem> {
-    let (Param(name), query) = (call.path.name, call.query);
-    let Param(Limit(limit)) = query.limit;
-    let before = query.cursor.as_ref().map(|Param(place)| place.clone());
-    let filter = query.filter(name);
-    let fetched = Page::<DeadLetterSummaryView>::fetch(limit);
-    let rows = list_refused(api.database.pool(), &filter, before.as_ref(), fetched).await?;
-    Ok(OkJson(Page::new(rows, limit, |last: &DeadLetter| last.place().to_string())))
+    call: Call<TenantPath, NoParams, NoBody>,
+) -> Result<OkJson<Vec<TenantLinkView>>, Problem> {
+    let Param(tenant) = call.path.tenant;
+    let rows = refused_detail::of_tenant(api.database.pool(), &tenant).await?;
+    Ok(OkJson(rows.into_iter().map(TenantLinkView::from).collect()))
 }
 
-pub(crate) async fn show_refused(
+pub(crate) async fn forget(
     api: Api,
-    call: Call<DeadLetterPath, NoParams, NoBody>,
-) -> Result<OkJson<DeadLetterView>, Problem> {
-    let (Param(name), Param(id)) = (call.path.name, call.path.id);
-    let found = refused_detail::find(api.database.pool(), &name, id).await?;
-    found.map(|row| OkJson(row.into())).ok_or_else(|| Problem::no_dead_letter(&name, id))
-}
-
-pub(crate) async fn discard_refused_one(
-    api: Api,
-    call: Call<DeadLetterPath, NoParams, NoBody>,
-) -> Result<OkJson<DiscardedLetters>, Problem> {
-    let (Param(name), Param(id)) = (call.path.name, call.path.id);
-    let filter =
-        RefusedFilter { link: Some(name.clone()), ids: vec![id], ..RefusedFilter::default() };
-    match discard_refused(api.database.pool(), &api.actor, &filter, 1).await? {
-        0 => Err(Problem::no_dead_letter(&name, id)),
-        messages => Ok(OkJson(DiscardedLetters { messages })),
+    call: Call<LinkPath, ForgetParams, NoBody>,
+) -> Result<OkJson<ForgottenLink>, Problem> {
+    let Param(name) = call.path.name;
+    let is_dry = call.query.dry_run.is_some_and(|Param(is_dry)| is_dry);
+    if links_file(&api).await?.is_some_and(|set| set.find(name.as_str()).is_some()) {
+        return Err(Problem::conflict(format!(
+            "link {name} is in the links file: remove it there first"
+        )));
     }
-}
-
-pub(crate) async fn retry(
-    api: Api,
-    call: Call<LinkPath, NoParams, Json<RetryOrder>>,
-) -> Result<OkJson<QueuedAgain>, Problem> {
-    let (Param(name), Json(order)) = (call.path.name, call.body);
-    let filter = order.filter(name)?;
     let pool = api.database.pool();
-    let messages = if order.dry_run {
-        refused_detail::count(pool, &filter).await?
+    let done = if is_dry {
+        would_forget(pool, &name).await?
     } else {
-        retry_refused(pool, &api.actor, &filter, RETRY_MAX).await?
+        forget_link(pool, &api.actor, &name).await?
     };
-    Ok(OkJson(QueuedAgain { messages, queued: !order.dry_run }))
+    match done {
+        Forgetting::Done(remains) => Ok(OkJson(ForgottenLink {
+            messages: remains.messages,
+            gap_messages: remains.gap_messages,
+            refused: remains.refused,
+            forgotten: !is_dry,
+        })),
+        Forgetting::Unknown => Err(no_link(&name)),
+        Forgetting::Claimed => Err(Problem::conflict(format!(
+            "a daemon sends over link {name}: remove the link from its links file and reload it first"
+        ))),
+        Forgetting::Reported(replica) => Err(Problem::conflict(format!(
+            "the daemon {replica:?} has reported link {name} within the last minute: remove the link from its links \
+             file and reload it; if it has ended, send the request again in a minute"
+        ))),
+    }
 }
 
 pub(crate) async fn refill(
     api: Api,
     call: Call<LinkPath, NoParams, Json<RefillOrder>>,
-) -> Result<OkJson<QueuedAgain>, Problem> {
+) -> Result<OkJson<RefilledPeriod>, Problem> {
     let (Param(name), Json(order)) = (call.path.name, call.body);
     let Param(since) = order.since;
     let until = order.until.map_or_else(clock::now, |Param(until)| until);
@@ -207,73 +159,37 @@ pub(crate) async fn refill(
             "expected a time before `until`, and at most a day before it",
         ));
     }
-    let routes = routes(&api, &name).await?;
-    let messages = refill_range(api.database.pool(), &routes, since, until).await?;
-    Ok(OkJson(QueuedAgain { messages, queued: true }))
-}
-
-// === impl RefusedPageParams ===
-
-impl RefusedPageParams {
-    fn filter(self, link: LinkName) -> RefusedFilter {
-        RefusedFilter {
-            link: Some(link),
-            ids: Vec::new(),
-            tenant: self.tenant.map(|Param(tenant)| tenant.to_string()),
-            device: self.device.map(|Param(device)| device.to_string()),
-            reason: self.reason.map(|Param(reason)| reason),
-            since: self.since.map(|Param(since)| since),
-            until: self.until.map(|Param(until)| until),
-        }
-    }
-}
-
-// === impl RetryOrder ===
-
-impl RetryOrder {
-    fn filter(&self, link: LinkName) -> Result<RefusedFilter, Problem> {
-        if self.ids.len() > IDS_MAX {
-            return Err(Problem::field("ids", format!("expected at most {IDS_MAX} identifiers")));
-        }
-        let filter = RefusedFilter {
-            link: None,
-            ids: self.ids.clone(),
-            tenant: self.tenant.as_ref().map(|Param(tenant)| tenant.to_string()),
-            device: self.device.as_ref().map(|Param(device)| device.to_string()),
-            reason: self.reason.as_ref().map(|Param(reason)| *reason),
-            since: self.since.as_ref().map(|Param(since)| *since),
-            until: self.until.as_ref().map(|Param(until)| *until),
-        };
-        // A caller that is bound to a tenant always sends `tenant`, so `all` is for the others.
-        if filter.is_everything() != self.all {
-            return Err(Problem::field(
-                "all",
-                "send identifiers or conditions such as `tenant` or `reason`, or only `all`",
-            ));
-        }
-        Ok(RefusedFilter { link: Some(link), ..filter })
-    }
+    let Some(set) = links_file(&api).await? else {
+        return Err(no_links("LINKS_PATH is not set: this daemon has no links"));
+    };
+    let routes = set.plan().links.into_iter().find(|routes| routes.link == name);
+    let routes = routes.ok_or_else(|| no_link(&name))?;
+    let (pool, range) = (api.database.pool(), RefillRange { since, until });
+    let sums = if order.dry_run {
+        count_range(pool, &routes, range).await?
+    } else {
+        refill_range(pool, &api.actor, &routes, range).await?
+    };
+    let (messages, bytes) = (sums.messages, sums.bytes);
+    let queued = !order.dry_run;
+    Ok(OkJson(RefilledPeriod { messages, bytes, first: sums.first, last: sums.last, queued }))
 }
 
 // === private helpers ===
 
-/// The rules of a link, from the links file as it is now.
-async fn routes(api: &Api, name: &LinkName) -> Result<LinkRoutes, Problem> {
-    let unavailable = |detail: String| Problem::new(ProblemKind::NotSetUp, detail);
-    let Some(path) = api.config.links.path.clone() else {
-        return Err(unavailable("LINKS_PATH is not set: this daemon has no links".to_owned()));
-    };
+/// The links file as it is now; `None`: there is none.
+pub(super) async fn links_file(api: &Api) -> Result<Option<LinkSet>, Problem> {
+    let Some(path) = api.config.links.path.clone() else { return Ok(None) };
     let own = path.clone();
     let read = disk::run(&path, move || file::load(&own)).await;
-    let set = read.map_err(|error| unavailable(error.to_string()))?;
-    let set = set.map_err(|error| unavailable(error.to_string()))?;
-    let found = set.plan().links.into_iter().find(|routes| routes.link == *name);
-    found.ok_or_else(|| no_link(name))
+    let set = read.map_err(|error| no_links(error.to_string()))?;
+    set.map(Some).map_err(|error| no_links(error.to_string()))
 }
 
-fn no_link(name: &LinkName) -> Problem {
-    Problem::new(
-        ProblemKind::NotFound,
-        format!("link {name} not found: `GET /api/v1/links` lists all links"),
-    )
+fn no_links(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::NotSetUp, detail)
+}
+
+pub(super) fn no_link(name: &LinkName) -> Problem {
+    Problem::not_found(format!("link {name} not found: `GET /api/v1/links` lists all links"))
 }

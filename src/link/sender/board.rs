@@ -192,6 +192,11 @@ impl LinkBoard {
         self.is_removed.load(Ordering::Relaxed)
     }
 
+    /// The time of the states.
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// Waits until a state has changed since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::board::LinkBoard;
+use super::rates::SendRates;
 use crate::store::connection::database::Database;
 use crate::store::links::known::{LaneReport, forget_lanes, report_status};
 
@@ -31,8 +32,9 @@ pub(super) async fn run(
     let lanes = u16::try_from(board.all().len()).unwrap_or(u16::MAX);
     let forgetting = forget_lanes(database.pool(), &board.link, lanes);
     let _next_start_tries_again = timeout(PATIENCE, forgetting).await;
+    let mut rates = SendRates::default();
     loop {
-        let storing = store(&board, &database, &replica);
+        let storing = store(&board, &database, &replica, &mut rates);
         if !matches!(timeout(PATIENCE, storing).await, Ok(Ok(()))) {
             tracing::debug!(link = %board.link, "the states of the lanes could not be stored; retrying");
         }
@@ -48,8 +50,13 @@ async fn store(
     board: &LinkBoard,
     database: &Database,
     replica: &str,
+    rates: &mut SendRates,
 ) -> Result<(), crate::domain::ports::Outage> {
-    for (lane, standing) in board.all().into_iter().enumerate() {
+    let (lanes, now) = (board.all(), Instant::now());
+    let published: Vec<u64> = lanes.iter().map(|standing| standing.published).collect();
+    rates.add(now, &published);
+    for (lane, standing) in lanes.into_iter().enumerate() {
+        let rate = rates.of(lane, standing.published, now);
         let report = LaneReport {
             link: board.link.clone(),
             lane: i16::try_from(lane).unwrap_or(i16::MAX),
@@ -60,8 +67,13 @@ async fn store(
             advice: standing.advice,
             published: standing.published,
             in_flight: u32::try_from(standing.in_flight).unwrap_or(u32::MAX),
+            rate: rate.map(|(rate, over)| (rate, board.now().plus_seconds(-whole_seconds(over)))),
         };
         report_status(database.pool(), &report).await?;
     }
     Ok(())
+}
+
+fn whole_seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(0)
 }

@@ -31,10 +31,12 @@ pub struct LaneReport {
     pub published: u64,
     /// Messages without an acknowledgement.
     pub in_flight: u32,
+    /// Messages a second that the other broker has acknowledged since this time; `None`: not known yet.
+    pub rate: Option<(f64, Timestamp)>,
 }
 
 /// A report as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct LaneStatus {
     /// The link.
     pub link: String,
@@ -54,6 +56,10 @@ pub struct LaneStatus {
     pub published: i64,
     /// Messages without an acknowledgement.
     pub in_flight: i32,
+    /// Messages a second that the other broker has acknowledged.
+    pub sent_per_second: Option<f64>,
+    /// Since when.
+    pub sent_since: Option<DateTime<Utc>>,
     /// When the lane reported.
     pub reported_at: DateTime<Utc>,
     /// Whether the report is less than a minute old.
@@ -86,10 +92,11 @@ const REGISTER: &str =
     "INSERT INTO link_state (link) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING";
 
 const REPORT: &str = "INSERT INTO link_status AS s \
-        (link, lane, replica, state, since, detail, advice, published, in_flight) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (link, lane) DO UPDATE SET \
+        (link, lane, replica, state, since, detail, advice, published, in_flight, sent_per_second, sent_since) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (link, lane) DO UPDATE SET \
         replica = excluded.replica, state = excluded.state, since = excluded.since, detail = excluded.detail, \
-        advice = excluded.advice, published = excluded.published, in_flight = excluded.in_flight, reported_at = now()";
+        advice = excluded.advice, published = excluded.published, in_flight = excluded.in_flight, \
+        sent_per_second = excluded.sent_per_second, sent_since = excluded.sent_since, reported_at = now()";
 
 const STATUS: &str = "SELECT *, reported_at > now() - interval '1 minute' AS is_current \
     FROM link_status ORDER BY link, lane";
@@ -110,11 +117,11 @@ const TOTALS: &str = "SELECT l.link, coalesce(c.messages, 0)::bigint AS messages
             ON g.link = l.link \
     ORDER BY l.link";
 
-/// Notes the links of the links file, before the daemon forwards to them.
-pub async fn register(pool: &PgPool, links: &[LinkName]) -> Result<(), Outage> {
+/// Notes the links of the links file, before the daemon forwards to them; returns how many are new.
+pub async fn register(pool: &PgPool, links: &[LinkName]) -> Result<u64, Outage> {
     let names: Vec<&str> = links.iter().map(LinkName::as_str).collect();
-    sqlx::query(REGISTER).bind(names).execute(pool).await.map_err(StoreError::from)?;
-    Ok(())
+    let registered = sqlx::query(REGISTER).bind(names).execute(pool).await;
+    Ok(registered.map_err(StoreError::from)?.rows_affected())
 }
 
 /// Stores the report of a lane.
@@ -130,6 +137,8 @@ pub async fn report_status(pool: &PgPool, report: &LaneReport) -> Result<(), Out
         .bind(clean(&report.advice))
         .bind(i64::try_from(report.published).unwrap_or(i64::MAX))
         .bind(i32::try_from(report.in_flight).unwrap_or(i32::MAX))
+        .bind(report.rate.map(|(rate, _)| rate))
+        .bind(report.rate.map(|(_, since)| since.to_utc()))
         .execute(pool)
         .await
         .map_err(StoreError::from)?;

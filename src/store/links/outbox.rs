@@ -80,6 +80,11 @@ struct SeenRow {
     next_transaction: i64,
 }
 
+/// The number of the advisory lock that the sender of a link holds.
+pub(super) fn lock_key(link: &LinkName) -> i64 {
+    xxh3_64(format!("{LOCK_OF}{link}").as_bytes()).cast_signed()
+}
+
 // === impl LinkOutbox ===
 
 impl LinkOutbox {
@@ -100,11 +105,10 @@ impl LinkOutbox {
     /// Tries to become the sender; returns whether this is the sender. As sender it shows Postgres
     /// that this process is alive.
     pub async fn claim(&mut self) -> Result<bool, Outage> {
-        let key = xxh3_64(format!("{LOCK_OF}{}", self.link).as_bytes()).cast_signed();
         let query = if self.is_sender {
             sqlx::query_scalar("SELECT true")
         } else {
-            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key)
+            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(lock_key(&self.link))
         };
         self.is_sender = answer(query.fetch_one(&mut self.session.connection)).await?;
         Ok(self.is_sender)

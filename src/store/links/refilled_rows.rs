@@ -2,6 +2,7 @@
 //!
 //! It chooses no range of messages: [`super::gap`] and [`super::refill_range`] do.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -32,6 +33,19 @@ const INSERT: &str = "WITH begun AS MATERIALIZED (SELECT pg_current_xact_id() AS
     SELECT $1, $2, count(*), sum(bytes) FROM queued HAVING count(*) > 0 \
     ON CONFLICT (link, writer) DO UPDATE SET \
         messages = c.messages + excluded.messages, bytes = c.bytes + excluded.bytes";
+
+/// Messages that a rule of a link matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefillSums {
+    /// Their number.
+    pub messages: u64,
+    /// Their bytes: payload, topic and 100 for each message.
+    pub bytes: u64,
+    /// When Sluice received the first of them.
+    pub first: Option<DateTime<Utc>>,
+    /// When Sluice received the last of them.
+    pub last: Option<DateTime<Utc>>,
+}
 
 /// Queues those of `messages` that a rule of the link matches; returns their number. `writer` is the
 /// row of `link_counts`.
@@ -65,6 +79,22 @@ pub(super) async fn queue(
     query.execute(connection).await?;
     Ok(matching.len() as u64)
 }
+
+// === impl RefillSums ===
+
+impl RefillSums {
+    /// Adds those of `messages` that a rule matches, in the order of their receipt.
+    pub(super) fn add(&mut self, routes: &LinkRoutes, messages: &[TelemetryMessage]) {
+        for (message, _, topic, _) in messages.iter().filter_map(|message| route(routes, message)) {
+            self.messages += 1;
+            self.bytes += (message.payload().len() + topic.len() + 100) as u64;
+            self.first = self.first.or(Some(message.received_at));
+            self.last = Some(message.received_at);
+        }
+    }
+}
+
+// === private helpers ===
 
 /// Lane, topic and mode; `None`: no rule matches.
 fn route<'a>(

@@ -1,13 +1,15 @@
-//! One dead letter with its payload, their number, and their places as text.
+//! One dead letter with its payload, their number, those of a tenant, and their places as text.
 //!
 //! It changes nothing.
 
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgPool, QueryBuilder};
 
 use super::refused::{DeadLetter, RefusedFilter, RefusedPlace};
+use crate::domain::ids::TenantId;
 use crate::domain::link::LinkName;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
@@ -21,6 +23,19 @@ pub struct DeadLetterDetail {
     pub summary: DeadLetter,
     /// The payload without its token.
     pub payload: Vec<u8>,
+}
+
+/// The dead letters of one tenant at one link.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+pub struct TenantDeadLetters {
+    /// The link.
+    pub link: String,
+    /// Their number.
+    pub refused: i64,
+    /// When the first was refused.
+    pub first_refused_at: DateTime<Utc>,
+    /// When the last was refused.
+    pub last_refused_at: DateTime<Utc>,
 }
 
 /// The text is no [`RefusedPlace`].
@@ -48,6 +63,15 @@ pub async fn count(pool: &PgPool, filter: &RefusedFilter) -> Result<u64, Outage>
     let query = query.build_query_scalar();
     let count: i64 = query.fetch_one(pool).await.map_err(StoreError::from)?;
     Ok(count.unsigned_abs())
+}
+
+/// The links that did not accept messages of the tenant, by name.
+pub async fn of_tenant(pool: &PgPool, tenant: &TenantId) -> Result<Vec<TenantDeadLetters>, Outage> {
+    let query = sqlx::query_as(
+        "SELECT link, count(*) AS refused, min(refused_at) AS first_refused_at, max(refused_at) AS last_refused_at \
+        FROM link_refused WHERE tenant_id = $1 GROUP BY link ORDER BY link",
+    );
+    Ok(query.bind(tenant.as_str()).fetch_all(pool).await.map_err(StoreError::from)?)
 }
 
 // === impl RefusedFilter ===

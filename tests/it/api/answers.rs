@@ -157,6 +157,11 @@ fn enrolment(recorder: &Recorder<'_>) {
 fn links(recorder: &Recorder<'_>) {
     recorder.get("/links", &[]);
     recorder.get("/links/{name}", &["azure"]);
+    recorder.get("/tenants/{tenant}/links", &["acme"]);
+    recorder.ask("DELETE", "/links/{name}?dry_run=true", &["old"], None);
+    recorder.ask("DELETE", "/links/{name}", &["azure"], None);
+    let over = json!({ "topic": "devices/pump-1/in", "payload": "{}", "link": "azure", "properties": { "id": "1" } });
+    recorder.post("/explain", &[], &over);
     recorder.get("/links/{name}/refused?limit=1", &["azure"]);
     recorder.get("/links/{name}/refused/{id}", &["azure", "2"]);
     recorder.get("/links/{name}/refused/{id}", &["azure", "9"]);

@@ -6,9 +6,10 @@ use super::client::ApiDaemon;
 use crate::support::wait;
 
 pub(super) const ROWS: &str = r#"
-    INSERT INTO link_state (link) VALUES ('azure') ON CONFLICT DO NOTHING;
-    INSERT INTO link_status (link, lane, replica, state, since, detail, advice, published)
-        VALUES ('azure', 0, 'sluice', 'up', now(), NULL, NULL, 5) ON CONFLICT DO NOTHING;
+    INSERT INTO link_state (link) VALUES ('azure'), ('old') ON CONFLICT DO NOTHING;
+    INSERT INTO link_counts (link, writer, messages, bytes) VALUES ('old', 'sluice', 0, 0);
+    INSERT INTO link_status (link, lane, replica, state, since, detail, advice, published, sent_per_second, sent_since)
+        VALUES ('azure', 0, 'sluice', 'up', now(), NULL, NULL, 5, 2.5, now() - interval '1 minute') ON CONFLICT DO NOTHING;
     INSERT INTO link_refused (link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at,
             message_id, queued_at, reason, code, detail, refused_at)
         SELECT 'azure', n, 0, 'acme', 'pump-' || n, 'telemetry', 'devices/' || n, 'raw',
@@ -23,7 +24,7 @@ pub(super) const ROWS: &str = r#"
 
 pub(super) const FILE: &str = "[link.azure]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"tcp\"\n\
     client_id = \"gate-1\"\nauth = \"none\"\npublish = [{ from = \"tenant/acme/device/+/telemetry\", to = \"up/{device}\", \
-    mode = \"raw\" }]\n";
+    mode = \"raw\" }]\ningest = [{ filter = \"devices/+/in\", tenant = \"acme\", device = \"{2}\" }]\n";
 
 fn api(settings: &[(&str, &str)]) -> ApiDaemon {
     let api = ApiDaemon::with(settings);
@@ -40,6 +41,10 @@ fn links_are_listed_and_shown_with_their_lanes() {
     let shown = api.get("/links/azure").ok(200);
     assert_eq!(shown, listed[0]);
     assert_eq!((&shown["refused"], &shown["lanes"][0]["published"]), (&4.into(), &5.into()));
+    assert_eq!(shown["sent_per_second"], 2.5);
+    let of_tenant = api.get("/tenants/acme/links").ok(200);
+    assert_eq!((&of_tenant[0]["link"], &of_tenant[0]["refused"]), (&"azure".into(), &4.into()));
+    assert_eq!(api.get("/tenants/other/links").ok(200), json!([]));
     api.get("/links/none").problem(404, "not-found");
     assert_eq!(api.get("/links/NONE").blamed(), "name");
 }
@@ -84,8 +89,68 @@ fn a_period_is_queued_again_by_the_rules_of_the_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), FILE).unwrap();
     let api = api(&[("LINKS_PATH", file.path().to_str().unwrap())]);
+    let dry = json!({ "since": "210m", "until": "90m", "dry_run": true });
+    let counted = api.post("/links/azure/refill", &dry).ok(200);
+    assert_eq!((&counted["messages"], &counted["queued"]), (&2.into(), &false.into()));
+    assert_eq!(api.database.value("SELECT count(*) FROM link_outbox"), "0", "a dry run");
     let queued = api.post("/links/azure/refill", &order).ok(200);
-    assert_eq!(queued, json!({ "messages": 2, "queued": true }));
+    assert_eq!((&queued["messages"], &queued["queued"]), (&2.into(), &true.into()));
+    for field in ["bytes", "first", "last"] {
+        assert!(queued[field] == counted[field] && !queued[field].is_null(), "{field}: {queued}");
+    }
+    let audited = "SELECT string_agg(action || ' ' || actor, ', ' ORDER BY id) FROM audit_log";
+    assert_eq!(api.database.value(audited), "link.refill api, link.refill-done api");
     assert_eq!(api.post("/links/azure/refill", &json!({ "since": "2d" })).blamed(), "since");
     api.post("/links/none/refill", &order).problem(404, "not-found");
+}
+
+#[test]
+fn a_link_that_the_file_no_longer_has_is_forgotten_whole() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), FILE).unwrap();
+    let api = api(&[("LINKS_PATH", file.path().to_str().unwrap())]);
+    let forget = |path: &str| api.call("DELETE", &format!("/links/{path}"), None);
+    assert!(forget("azure").detail(409, "conflict").contains("is in the links file"));
+    forget("none").problem(404, "not-found");
+    std::fs::write(file.path(), "").unwrap();
+    assert!(forget("azure").detail(409, "conflict").contains("from its links file and reload it"));
+    // The daemon has read the file, and its sender has ended.
+    api.daemon.signal("HUP");
+    wait::until("the link has ended", || forget("azure?dry_run=true").status == 200);
+    assert_eq!(api.database.value("SELECT count(*) FROM link_refused"), "4", "a dry run");
+    let gone = forget("azure").ok(200);
+    assert_eq!((&gone["refused"], &gone["forgotten"]), (&4.into(), &true.into()));
+    assert_eq!(api.get("/links").ok(200)[0]["link"], "old");
+    forget("azure").problem(404, "not-found");
+}
+
+#[test]
+fn a_message_is_explained_as_it_would_come_over_a_link() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), FILE).unwrap();
+    let api = api(&[("LINKS_PATH", file.path().to_str().unwrap())]);
+    api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
+    api.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);
+    let node = api.database.value("SELECT node FROM link_node");
+    let explain = |more: serde_json::Value| {
+        let mut body = json!({ "topic": "devices/pump-1/in", "payload": r#"{"metrics":{"t":1}}"#, "link": "azure" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        api.post("/explain", &body)
+    };
+    let accepted = explain(json!({})).ok(200);
+    assert_eq!((&accepted["accepted"], &accepted["device"]), (&true.into(), &"acme/pump-1".into()));
+    assert!(accepted["why"].as_str().unwrap().contains("the link is authenticated"), "{accepted}");
+    let refused = explain(json!({ "topic": "other" })).ok(200);
+    assert_eq!(refused["reason"], "BAD_TOPIC_FORMAT");
+    let event =
+        |source: &str| json!({ "specversion": "1.0", "id": "1", "source": source, "type": "t" });
+    let mut own = event("/a");
+    own["sluicenode"] = node.into();
+    let dropped = explain(json!({ "properties": own, "content_type": "application/json" })).ok(200);
+    assert!(dropped["why"].as_str().unwrap().contains("has passed this installation"), "{dropped}");
+    let broken = explain(json!({ "properties": event("") })).ok(200);
+    assert_eq!(broken["reason"], "BAD_PAYLOAD", "{broken}");
+    explain(json!({ "link": "none" })).problem(404, "not-found");
+    let body = json!({ "topic": "a", "payload": "", "content_type": "text/plain" });
+    assert_eq!(api.post("/explain", &body).blamed(), "link");
 }

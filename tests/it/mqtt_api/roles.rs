@@ -183,6 +183,7 @@ fn a_bound_caller_finds_its_own_rows_and_another_identifier_does_not_exist() {
     assert!(letter(1).starts_with("200"), "{}", letter(1));
     assert!(letter(2).starts_with("404"), "{}", letter(2));
     assert_eq!(letter(2).replace("<id>", ""), letter(9).replace("<id>", ""));
+    links_show_a_bound_caller_its_dead_letters(&walk);
     let retried = json!({ "tenant": "acme", "ids": [1, 2] });
     let retried = walk.one("o", ask("POST", "links/hub/refused/retry", none(), retried)).ok(200);
     assert_eq!(retried["messages"], 1);
@@ -247,4 +248,30 @@ fn a_role_is_refused_what_the_reference_gives_to_a_higher_one() {
     ] {
         assert_eq!(role_of(method, path), role, "{method} {path}");
     }
+}
+
+/// Links serve all tenants; of them a bound caller sees what they did not accept of its own.
+fn links_show_a_bound_caller_its_dead_letters(walk: &Walk) {
+    let none = || json!({});
+    for (caller, request) in [
+        ("v", ask("GET", "links", none(), Value::Null)),
+        ("v", ask("GET", "links/hub", none(), Value::Null)),
+        ("o", ask("POST", "links/hub/refill", none(), json!({ "since": "1h" }))),
+        (
+            "v",
+            ask(
+                "POST",
+                "explain",
+                none(),
+                json!({ "topic": "tenant/acme/x", "payload": "", "link": "hub" }),
+            ),
+        ),
+    ] {
+        let reply = walk.one(caller, request);
+        let text = shown(&reply);
+        assert!(reply.state == 403 && text.contains("/api/v1/tenants/acme/links"), "{text}");
+    }
+    let own = walk.one("v", ask("GET", "tenants/acme/links", none(), Value::Null)).ok(200);
+    assert_eq!((&own[0]["link"], &own[0]["refused"]), (&"hub".into(), &1.into()));
+    assert_eq!(walk.one("v", ask("GET", "tenants/zeta/links", none(), Value::Null)).state, 403);
 }

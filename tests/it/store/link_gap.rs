@@ -10,7 +10,8 @@ use sluice::domain::link::ForwardMode;
 use sluice::domain::ports::Sink;
 use sluice::store::links::gap::RefillStep;
 use sluice::store::links::outbox::LinkOutbox;
-use sluice::store::links::refill_range::refill_range;
+use sluice::store::links::refill_range::{RefillRange, count_range, refill_range};
+use sluice::store::registry::audit::Actor;
 use tokio::task::JoinSet;
 
 use super::link_outbox::{AMPLE, check_counts, forward, link, numbered, payloads, sender, sink};
@@ -89,7 +90,8 @@ async fn beyond_its_bound_the_outbox_takes_nothing_and_the_gap_is_read_back_in_o
     sink.commit(&mut numbered(100..101, AMPLE)).await.unwrap();
     let rows = outbox.next(0, &[], 1_000).await.unwrap();
     assert_eq!(payloads(&rows), [r#"{"n": 100}"#], "the gap has ended");
-    refill_range(it.store.pool(), &routes(SMALL), at(NOON + 7), at(NOON + 8)).await.unwrap();
+    let range = RefillRange { since: at(NOON + 7), until: at(NOON + 8) };
+    refill_range(it.store.pool(), &Actor::new("cli:me"), &routes(SMALL), range).await.unwrap();
     let rows = outbox.next(0, &[rows[0].id], 1_000).await.unwrap();
     assert_eq!(
         (payloads(&rows), rows[0].topic.as_str()),
@@ -187,10 +189,22 @@ async fn a_range_is_sent_again_on_demand() {
     let mut sink = sink(&it);
     sink.commit(&mut numbered(0..30, AMPLE)).await.unwrap();
     it.database.query("DELETE FROM link_outbox; DELETE FROM link_counts");
-    let queued =
-        refill_range(it.store.pool(), &routes(AMPLE), at(NOON + 5), at(NOON + 9)).await.unwrap();
-    assert_eq!((queued, numbers(&it)), (4, vec![5, 6, 7, 8]));
+    let range = RefillRange { since: at(NOON + 5), until: at(NOON + 9) };
+    let counted = count_range(it.store.pool(), &routes(AMPLE), range).await.unwrap();
+    assert_eq!((counted.messages, numbers(&it).len()), (4, 0), "nothing is queued");
+    assert_eq!(counted.first, Some(at(NOON + 5).to_utc()));
+    assert_eq!(counted.last, Some(at(NOON + 8).to_utc()));
+    assert_eq!(it.database.value("SELECT count(*) FROM audit_log"), "0");
+    let actor = Actor::new("cli:me");
+    let queued = refill_range(it.store.pool(), &actor, &routes(AMPLE), range).await.unwrap();
+    assert_eq!((queued, numbers(&it)), (counted, vec![5, 6, 7, 8]));
     check_counts(&it);
+    let bytes = it.database.value("SELECT sum(bytes) FROM link_counts");
+    assert_eq!(bytes, counted.bytes.to_string(), "as the outbox counts them");
+    assert_eq!(
+        it.database.value("SELECT string_agg(concat_ws(' ', actor, action, detail ->> 'messages'), ', ' ORDER BY id) FROM audit_log"),
+        "cli:me link.refill, cli:me link.refill-done 4"
+    );
 }
 
 /// Two replicas write, each for devices of its own, while the sender sends, reads back, and ends

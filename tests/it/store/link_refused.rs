@@ -4,7 +4,7 @@ use sluice::domain::forwarding::LinkRoutes;
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::outbox::{DeadLetterCause, DeadLetterReason};
 use sluice::domain::ports::Sink;
-use sluice::store::links::forget::forget;
+use sluice::store::links::forget::{Forgetting, LinkRemains, forget, would_forget};
 use sluice::store::links::known::{
     LaneReport, identity, keep_identity, list_status, list_totals, node, register, report_status,
 };
@@ -56,8 +56,8 @@ async fn dead_letters_are_listed_in_pages_and_put_back_or_discarded() {
 async fn a_link_is_registered_reports_and_is_forgotten_whole() {
     let it = harness().await;
     let pool = it.store.pool();
-    register(pool, &[link("azure"), link("aws")]).await.unwrap();
-    register(pool, &[link("azure")]).await.unwrap();
+    assert_eq!(register(pool, &[link("azure"), link("aws")]).await.unwrap(), 2);
+    assert_eq!(register(pool, &[link("azure")]).await.unwrap(), 0, "it is known");
     assert_eq!(node(pool).await.unwrap().len(), 12);
     let report = |state, published| LaneReport {
         link: link("azure"),
@@ -69,19 +69,38 @@ async fn a_link_is_registered_reports_and_is_forgotten_whole() {
         advice: None,
         published,
         in_flight: 3,
+        rate: Some((2.5, at(NOON))),
     };
     report_status(pool, &report("connecting", 0)).await.unwrap();
     report_status(pool, &report("up", 7)).await.unwrap();
     let status = list_status(pool).await.unwrap();
     assert_eq!((status.len(), status[0].state.as_str(), status[0].published), (1, "up", 7));
     assert!(status[0].is_current);
+    assert_eq!(
+        (status[0].sent_per_second, status[0].sent_since),
+        (Some(2.5), Some(at(NOON).to_utc()))
+    );
     keep_identity(pool, &link("aws"), "pool-1", "id-1").await.unwrap();
     assert_eq!(identity(pool, &link("aws"), "pool-1").await.unwrap().as_deref(), Some("id-1"));
     assert_eq!(identity(pool, &link("aws"), "pool-2").await.unwrap(), None);
     let mut sink = sink(&it);
     sink.commit(&mut numbered(0..5, 1)).await.unwrap();
     sink.commit(&mut numbered(5..9, 1)).await.unwrap();
-    assert_eq!(forget(pool, &Actor::new("cli:me"), &link("azure")).await.unwrap(), 5);
+    let (actor, azure) = (Actor::new("cli:me"), link("azure"));
+    let reported = Forgetting::Reported("r1".to_owned());
+    assert_eq!(forget(pool, &actor, &azure).await.unwrap(), reported);
+    it.database.query("UPDATE link_status SET reported_at = now() - interval '2 minutes'");
+    let outbox = sender(&it).await;
+    assert_eq!(forget(pool, &actor, &azure).await.unwrap(), Forgetting::Claimed);
+    drop(outbox);
+    let free = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    crate::support::wait::until("the lock is free", || it.database.value(free) == "0");
+    let remains = Forgetting::Done(LinkRemains { messages: 5, gap_messages: 4, refused: 0 });
+    assert_eq!(would_forget(pool, &azure).await.unwrap(), remains);
+    assert_eq!(it.database.value("SELECT count(*) FROM link_outbox"), "5", "a dry run");
+    assert_eq!(forget(pool, &actor, &azure).await.unwrap(), remains);
+    assert_eq!(forget(pool, &actor, &azure).await.unwrap(), Forgetting::Unknown);
     let left = list_totals(pool).await.unwrap();
     assert_eq!(left.iter().map(|totals| totals.link.as_str()).collect::<Vec<_>>(), ["aws"]);
     assert!(list_status(pool).await.unwrap().is_empty());

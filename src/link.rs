@@ -8,7 +8,7 @@
 //! credentials of AWS and signs URLs with them, and [`login`] makes the target of a connect.
 //! [`cloud_event`] encodes a message, [`sender`] sends, and [`receiver`] takes in what comes;
 //! [`fleet`] runs all links, and [`explain`] says what a refusal means. For
-//! people: [`overview`] joins what the lanes report, [`visit`] is one connection of a command, and
+//! people: [`overview`] joins what the lanes report, [`sample`] is a message to explain, [`visit`] is one connection of a command, and
 //! [`check`] finds out why a link does not hold.
 
 pub mod aws;
@@ -22,6 +22,7 @@ pub mod limits;
 pub mod login;
 pub mod overview;
 pub mod receiver;
+pub mod sample;
 pub mod sender;
 pub mod settings;
 pub mod visit;

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::domain::message::Delivery;
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{End, ExplainVerdict, Explanation, explain};
+use crate::link::sample::DROPPED;
 
 /// Largest payload read, in bytes: the maximum of an MQTT packet.
 const PAYLOAD_MAX: u64 = 268_435_455;
@@ -62,19 +63,18 @@ pub async fn run(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let payload = read(&args.payload)?.into();
-    let delivery = match args.link.delivery(config, &args.topic, &payload)? {
+    let database = context::open_database(config)?;
+    check_schema(&database).await?;
+    let delivery = match args.link.delivery(config, &database, &args.topic, &payload).await? {
         Some(delivery) => delivery,
         None => of_device(args.topic, payload),
     };
-    let database = context::open_database(config)?;
-    check_schema(&database).await?;
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
     let daemon = ask_daemon(config, &delivery, &explanation).await;
     let mut answer = ExplainReply::of(&explanation, daemon);
     if delivery.arrival.as_ref().is_some_and(|arrival| arrival.is_ignored) {
-        "dropped: it has passed this installation, or its topic begins with $"
-            .clone_into(&mut answer.why);
+        DROPPED.clone_into(&mut answer.why);
     }
     match output {
         OutputFormat::Json => table::json(&answer)?,

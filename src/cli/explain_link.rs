@@ -6,13 +6,15 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::clock;
+use crate::command::context::outage;
 use crate::command::failure::Failure;
 use crate::config::Config;
 use crate::domain::link::LinkName;
 use crate::domain::message::Delivery;
-use crate::domain::remote::RemoteMessage;
 use crate::link::file;
-use crate::link::receiver::translation::{Arrived, Translation};
+use crate::link::sample::SampleMessage;
+use crate::store::connection::database::Database;
+use crate::store::links::known::node;
 
 /// A message of a link.
 #[derive(Debug, Args)]
@@ -37,9 +39,10 @@ fn property(text: &str) -> Result<(String, String), String> {
 
 impl LinkMessageArgs {
     /// What the link makes of the message; `None`: it comes from the local broker.
-    pub fn delivery(
+    pub async fn delivery(
         self,
         config: &Config,
+        database: &Database,
         topic: &str,
         payload: &Bytes,
     ) -> Result<Option<Delivery>, Failure> {
@@ -48,27 +51,17 @@ impl LinkMessageArgs {
             return Err(Failure::usage("there are no links: LINKS_PATH is not set"));
         };
         let links = file::load(path).map_err(|error| Failure::usage(error.to_string()))?;
-        let Some(link) = links.links.iter().find(|link| link.name == name) else {
+        let Some(link) = links.find(name.as_str()) else {
             let path = path.display();
             return Err(Failure::usage(format!("link {name} not found in {path}")));
         };
-        let node = links.node.clone().unwrap_or_default();
-        let received_at = clock::now();
-        let message = RemoteMessage {
-            topic: topic.to_owned().into(),
-            payload: payload.clone(),
-            cut_from: None,
-            content_type: self.content_type,
-            user_properties: self.properties,
-            correlation: None,
-            expires_in: None,
-            is_retained: false,
-            dup: false,
-            received_at,
-            ack: None,
+        let node = match &links.node {
+            Some(node) => node.clone(),
+            None => node(database.pool()).await.map_err(|error| outage(&error))?,
         };
-        let arrived = Arrived { held_since: received_at, redelivered: false };
-        let translation = Translation::new(name, &link.ingest, node.into());
-        Ok(Some(translation.delivery(message, arrived)))
+        let (content_type, properties) = (self.content_type, self.properties);
+        let (topic, payload) = (topic.to_owned(), payload.clone());
+        let message = SampleMessage { topic, payload, content_type, properties };
+        Ok(Some(message.delivery(link, &node, clock::now())))
     }
 }

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::command::failure::Failure;
 use crate::command::list_args::{DeviceFilterArgs, RangeArgs};
 use crate::domain::ids::{DeviceId, TenantId};
+use crate::domain::link::LinkName;
 use crate::domain::refusal::Reason;
 use crate::quarantine::{SelectionError, select};
 use crate::store::reads::quarantine::QuarantineFilter;
@@ -21,6 +22,9 @@ pub struct EventFilterArgs {
     /// Only rows with this reason of refusal
     #[arg(long, value_parser = read_reason)]
     reason: Option<Reason>,
+    /// Only messages that came over this link
+    #[arg(long, value_name = "NAME")]
+    link: Option<LinkName>,
     #[command(flatten)]
     range: RangeArgs,
     /// Only rows that were replayed
@@ -63,6 +67,7 @@ impl EventFilterArgs {
             tenant: tenant.as_ref().map(TenantId::to_string),
             device: device.as_ref().map(DeviceId::to_string),
             reason: self.reason,
+            link: self.link.clone(),
             since: self.range.since(now),
             until: self.range.until(now),
             replayed,

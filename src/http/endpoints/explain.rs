@@ -1,25 +1,40 @@
 //! `/explain`: the result of every check for one message. It stores nothing.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::links::{links_file, no_link};
 use crate::clock;
+use crate::domain::link::LinkName;
 use crate::domain::message::Delivery;
+use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, Json, NoParams};
+use crate::http::api::params::Param;
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{self, End, ExplainVerdict, Explanation};
+use crate::link::sample::{DROPPED, SampleMessage};
+use crate::store::links::known;
 
 /// A message to explain.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Message {
-    /// The topic to which the device would publish it.
+    /// The topic to which the device would publish it; with `link` the topic at the other broker.
     topic: String,
     /// The payload as text.
     payload: String,
+    /// The link that would deliver the message; without it, the local broker would.
+    link: Option<Param<LinkName>>,
+    /// With `link`: the Content Type of the message.
+    content_type: Option<String>,
+    /// With `link`: the User Properties of the message, such as the attributes of a `CloudEvent`.
+    properties: Option<BTreeMap<String, String>>,
 }
 
 /// The outcome of the checks.
@@ -50,25 +65,41 @@ pub(crate) async fn explain(
     api: Api,
     call: Call<NoParams, NoParams, Json<Message>>,
 ) -> Result<OkJson<Explained>, Problem> {
-    let Json(Message { topic, payload }) = call.body;
+    let Json(message) = call.body;
     let now = clock::now();
-    let delivery = Delivery {
-        topic: topic.into(),
-        payload: payload.into(),
-        cut_from: None,
-        held_since: now,
-        received_at: now,
-        dup: false,
-        redelivered: false,
-        maybe_repeated: false,
-        ack: None,
-        correlation: None,
-        replay: None,
-        arrival: None,
-    };
+    let delivery = message.delivery(&api, now).await?;
     let explained =
         explain::explain(&api.database.directory(), &api.config.ingest, &delivery, now).await?;
-    Ok(OkJson(Explained::from(&explained)))
+    let mut answer = Explained::from(&explained);
+    if delivery.arrival.is_some_and(|arrival| arrival.is_ignored) {
+        DROPPED.clone_into(&mut answer.why);
+    }
+    Ok(OkJson(answer))
+}
+
+// === impl Message ===
+
+impl Message {
+    async fn delivery(self, api: &Api, now: Timestamp) -> Result<Delivery, Problem> {
+        let Self { topic, payload, link, content_type, properties } = self;
+        let payload = Bytes::from(payload);
+        let Some(Param(name)) = link else {
+            if content_type.is_some() || properties.is_some() {
+                let detail = "expected `link`, too: the message of a device has neither content type nor properties";
+                return Err(Problem::field("link", detail));
+            }
+            return Ok(of_device(topic, payload, now));
+        };
+        let set = links_file(api).await?.unwrap_or_default();
+        let link = set.find(name.as_str()).ok_or_else(|| no_link(&name))?;
+        let node = match &set.node {
+            Some(node) => node.clone(),
+            None => known::node(api.database.pool()).await?,
+        };
+        let properties = properties.unwrap_or_default().into_iter().collect();
+        let message = SampleMessage { topic, payload, content_type, properties };
+        Ok(message.delivery(link, &node, now))
+    }
 }
 
 // === impl Explained ===
@@ -110,5 +141,22 @@ fn in_words(proof: Authentication) -> &'static str {
         Authentication::NotRequired => {
             "no authentication is required (CERT_AUTH_ENABLED=0, REQUIRE_TOKEN=0)"
         }
+    }
+}
+
+fn of_device(topic: String, payload: Bytes, now: Timestamp) -> Delivery {
+    Delivery {
+        topic: topic.into(),
+        payload,
+        cut_from: None,
+        held_since: now,
+        received_at: now,
+        dup: false,
+        redelivered: false,
+        maybe_repeated: false,
+        ack: None,
+        correlation: None,
+        replay: None,
+        arrival: None,
     }
 }

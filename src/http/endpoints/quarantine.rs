@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::domain::hex;
 use crate::domain::ids::{DeviceId, TenantId};
+use crate::domain::link::LinkName;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
@@ -47,6 +48,8 @@ pub(crate) struct QuarantinePageParams {
     device: Option<Param<DeviceId>>,
     /// Only messages that were refused for this reason.
     reason: Option<Param<Reason>>,
+    /// Only messages that came over this link.
+    link: Option<Param<LinkName>>,
     /// Only messages that were quarantined at this time or later.
     since: Option<Param<Timestamp>>,
     /// Only messages that were quarantined before this time.
@@ -73,6 +76,8 @@ pub(crate) struct Chosen {
     device: Option<Param<DeviceId>>,
     /// Only messages that were refused for this reason.
     reason: Option<Param<Reason>>,
+    /// Only messages that came over this link.
+    link: Option<Param<LinkName>>,
     /// Only messages that were quarantined at this time or later.
     since: Option<Param<Timestamp>>,
     /// Only messages that were quarantined before this time.
@@ -204,6 +209,7 @@ impl QuarantinePageParams {
             tenant: self.tenant.map(|Param(tenant)| tenant.to_string()),
             device: self.device.map(|Param(device)| device.to_string()),
             reason: self.reason.map(|Param(reason)| reason),
+            link: self.link.map(|Param(link)| link),
             since: self.since.map(|Param(since)| since),
             until: self.until.map(|Param(until)| until),
             replayed: self.replayed.map(|Param(replayed)| replayed),
@@ -223,6 +229,7 @@ impl Chosen {
             tenant: self.tenant.as_ref().map(|Param(tenant)| tenant.to_string()),
             device: self.device.as_ref().map(|Param(device)| device.to_string()),
             reason: self.reason.as_ref().map(|Param(reason)| *reason),
+            link: self.link.as_ref().map(|Param(link)| link.clone()),
             since: self.since.as_ref().map(|Param(since)| *since),
             until: self.until.as_ref().map(|Param(until)| *until),
             replayed: None,

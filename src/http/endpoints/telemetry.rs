@@ -9,6 +9,7 @@ use super::devices::DevicePath;
 use super::tenants;
 use crate::clock;
 use crate::domain::ids::{DeviceId, DeviceKey};
+use crate::domain::link::LinkName;
 use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, NoBody};
 use crate::http::api::page::Page;
@@ -57,6 +58,8 @@ pub(crate) struct RowParams {
     until: Option<Param<Timestamp>>,
     /// Only rows of this message type, such as `telemetry/engine`.
     msg_type: Option<Param<FreeText>>,
+    /// Only rows of messages that came over this link.
+    link: Option<Param<LinkName>>,
     /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
@@ -122,8 +125,9 @@ pub(crate) async fn range(
     api: Api,
     call: Call<DevicePath, RowParams, NoBody>,
 ) -> Result<OkJson<Page<TelemetryView>>, Problem> {
-    let RowParams { since, until, msg_type, limit: Param(Limit(limit)), cursor } = call.query;
+    let RowParams { since, until, msg_type, link, limit: Param(Limit(limit)), cursor } = call.query;
     let range = range_of(call.path.key(), since, until, msg_type)?;
+    let range = TelemetryRange { link: link.map(|Param(link)| link), ..range };
     let after = cursor.map(|Param(place)| place);
     let rows =
         telemetry::range(api.database.pool(), &range, after, Page::<TelemetryView>::fetch(limit))
@@ -169,7 +173,7 @@ fn range_of(
     if from >= to {
         return Err(Problem::field("since", "expected a time before `until`"));
     }
-    Ok(TelemetryRange { device, from, to, msg_type: text_of(msg_type) })
+    Ok(TelemetryRange { device, from, to, msg_type: text_of(msg_type), link: None })
 }
 
 fn text_of(param: Option<Param<FreeText>>) -> Option<String> {

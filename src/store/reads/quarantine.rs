@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::domain::link::LinkArrival;
+use crate::domain::link::{LinkArrival, LinkName};
 use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::ports::Outage;
 use crate::domain::refusal::{Reason, Refusal};
@@ -36,6 +36,8 @@ pub struct QuarantineFilter {
     pub device: Option<String>,
     /// Refused for this reason.
     pub reason: Option<Reason>,
+    /// Received over this link.
+    pub link: Option<LinkName>,
     /// Quarantined at this moment or later.
     pub since: Option<Timestamp>,
     /// Quarantined before this moment.
@@ -241,6 +243,9 @@ impl QuarantineFilter {
         if let Some(reason) = self.reason {
             query.push(" AND reason = ").push_bind(reason.label());
         }
+        if let Some(link) = &self.link {
+            query.push(" AND link = ").push_bind(link.to_string());
+        }
         if let Some(since) = self.since {
             query.push(" AND quarantined_at >= ").push_bind(since.to_utc());
         }
@@ -259,6 +264,7 @@ impl QuarantineFilter {
         json!({
             "ids": self.ids,
             "reason": self.reason.map(Reason::label),
+            "link": self.link.as_ref().map(LinkName::as_str),
             "since": self.since.map(|at| at.to_string()),
             "until": self.until.map(|at| at.to_string()),
             "replayed": self.replayed,

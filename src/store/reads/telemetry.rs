@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::quarantine::QuarantineCursor;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
+use crate::domain::link::LinkName;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
@@ -59,6 +60,8 @@ pub struct TelemetryRange {
     pub to: Timestamp,
     /// Of this type.
     pub msg_type: Option<String>,
+    /// Received over this link.
+    pub link: Option<LinkName>,
 }
 
 /// A metric in one interval.
@@ -206,6 +209,9 @@ impl TelemetryRange {
         query.push(" AND time < ").push_bind(self.to.to_utc());
         if let Some(msg_type) = &self.msg_type {
             query.push(" AND msg_type = ").push_bind(msg_type.clone());
+        }
+        if let Some(link) = &self.link {
+            query.push(" AND link = ").push_bind(link.to_string());
         }
     }
 }

@@ -12,7 +12,8 @@ const EVENTS: &str = "INSERT INTO quarantine_events (id, quarantined_at, receive
         (2, 'tenant/acme/device/b/telemetry', 'acme', 'b', 'BAD_PAYLOAD', 'no json', NULL),
         (3, 'odd', NULL, NULL, 'BAD_TOPIC_FORMAT', '{}', NULL),
         (4, 'tenant/zeta/device/z/telemetry', 'zeta', 'z', 'BAD_PAYLOAD', '\\xff00', NULL))
-    v (n, topic, tenant, device, reason, payload, token)";
+    v (n, topic, tenant, device, reason, payload, token);
+    UPDATE quarantine_events SET link = 'azure' WHERE detail = 'because' AND payload = 'no json'";
 
 fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-00000000000{number}")
@@ -42,6 +43,8 @@ fn refusals_are_listed_by_every_filter_and_shown_without_their_token() {
         ("?tenant=acme&device=b", "2"),
         ("?reason=BAD_PAYLOAD", "24"),
         ("?replayed=true", ""),
+        ("?link=azure", "2"),
+        ("?link=aws", ""),
         ("?replayed=false&since=2020-01-01T00:00:00Z", "1234"),
         ("?until=2020-01-01T00:00:00Z", ""),
         ("?since=150s", "12"),
@@ -57,9 +60,13 @@ fn refusals_are_listed_by_every_filter_and_shown_without_their_token() {
     assert!(!shown.to_string().contains("abababab"), "{shown}");
     assert_eq!(api.get(&format!("/quarantine/{}", id(4))).ok(200)["payload_hex"], "ff00");
     api.get(&format!("/quarantine/{}", id(9))).problem(404, "not-found");
-    for (query, field) in
-        [("/7", "id"), ("?reason=UGLY", "reason"), ("?since=2x", "since"), ("?cursor=1", "cursor")]
-    {
+    for (query, field) in [
+        ("/7", "id"),
+        ("?reason=UGLY", "reason"),
+        ("?since=2x", "since"),
+        ("?cursor=1", "cursor"),
+        ("?link=A", "link"),
+    ] {
         assert_eq!(api.get(&format!("/quarantine{query}")).blamed(), field, "{query}");
     }
 }

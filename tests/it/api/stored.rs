@@ -13,7 +13,8 @@ const ROWS: &str = "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A'), 
         CASE n % 5 WHEN 4 THEN 'status' ELSE 'telemetry' END, n, metrics::jsonb, gen_random_uuid()
     FROM (SELECT n, 'acme' AS tenant, 'a' AS device, format('{\"t\": %s, \"s\": \"x\"}', n) AS metrics FROM generate_series(0, 9) n
         UNION ALL SELECT n, 'acme', 'b', '{\"t\": 12345678901234567890.123}' FROM generate_series(0, 1) n
-        UNION ALL SELECT 0, 'zeta', 'a', '{\"huge\": 1e400, \"tiny\": 1e-400}') rows";
+        UNION ALL SELECT 0, 'zeta', 'a', '{\"huge\": 1e400, \"tiny\": 1e-400}') rows;
+    UPDATE telemetry SET link = 'azure' WHERE device_id = 'a' AND seq IN (3, 5)";
 
 const SPAN: &str = "since=2026-01-01T00:00:00Z&until=2026-01-01T00:05:00Z";
 
@@ -42,6 +43,7 @@ fn the_pages_of_a_range_are_in_the_order_of_time_with_each_row_once() {
         api.walk(&format!("{path}?since=2026-01-01T00:01:00Z&until=2026-01-01T00:02:00Z"), 9);
     assert_eq!(half.len(), 2, "`until` is exclusive");
     assert_eq!(api.walk(&format!("{path}?{SPAN}&msg_type=status"), 9).len(), 2);
+    assert_eq!(numbers(&api.walk(&format!("{path}?{SPAN}&link=azure"), 9)), [3, 5]);
     assert!(api.walk(path, 9).is_empty(), "the default is the last day");
     let exact = api.get("/tenants/acme/devices/b/telemetry/latest");
     assert!(

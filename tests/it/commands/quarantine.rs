@@ -20,7 +20,8 @@ const EVENTS: &str = "INSERT INTO quarantine_events (id, quarantined_at, receive
         (2, 'tenant/acme/device/b/telemetry', 'acme', 'b', 'BAD_PAYLOAD', 'no json', NULL),
         (3, E'odd\\x1b[2J', NULL, NULL, 'BAD_TOPIC_FORMAT', '{}', NULL),
         (4, 'tenant/zeta/device/z/telemetry', 'zeta', 'z', 'BAD_PAYLOAD', '\\xff00', NULL))
-    v (n, topic, tenant, device, reason, payload, token)";
+    v (n, topic, tenant, device, reason, payload, token);
+    UPDATE quarantine_events SET link = 'azure' WHERE payload = 'no json'";
 
 fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-00000000000{number}")
@@ -50,6 +51,8 @@ fn refusals_are_listed_newest_first_by_every_filter_and_in_pages() {
         (&["--since", "150m"], "12"),
         (&["--since", "210m", "--until", "90m"], "23"),
         (&["--replayed"], ""),
+        (&["--link", "azure"], "2"),
+        (&["--link", "azure", "--tenant", "zeta"], ""),
         (&["--not-replayed", "--limit", "3"], "123"),
     ] {
         assert_eq!(listed(&database, conditions), expected, "{conditions:?}");

@@ -9,10 +9,12 @@ if [ $# -ne 1 ] || [ "$1" = --help ]; then
     printf 'Usage: tests/links/peers.sh DIRECTORY\n\nInstalls the clients that the tests of links use into DIRECTORY, if they are not there.\n' >&2
     exit 64
 fi
-dir=$1
+# A virtual environment works only where it was made: the marker has its directory.
+dir=$(realpath -m "$1")
 wanted=$(cat "$here/requirements.txt" "$here/package-lock.json" | sha256sum | cut -d ' ' -f 1)
 marker="$dir/installed-$wanted"
-[ -e "$marker" ] && exit
+is_installed() { [ "$(cat "$marker" 2>/dev/null)" = "$dir" ]; }
+is_installed && exit
 
 fail() {
     cat "$log" >&2
@@ -26,7 +28,7 @@ mkdir -p "$dir"
 # Two test processes may start at the same time.
 exec 9>"$dir/lock"
 flock 9
-[ -e "$marker" ] && exit
+is_installed && exit
 rm -rf "$dir/python" "$dir/node_modules" "$dir"/installed-*
 for program in python3 node npm; do
     command -v "$program" >/dev/null || fail "$program is missing. On Debian: apt-get install python3-venv nodejs npm"
@@ -37,4 +39,4 @@ python3 -m venv "$dir/python" >"$log" 2>&1 || fail "python3 makes no virtual env
 cp "$here/package.json" "$here/package-lock.json" "$dir/"
 (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund >"$log" 2>&1) ||
     fail "npm cannot install the packages. They come from the registry of npm: is it reachable from here?"
-touch "$marker"
+printf '%s\n' "$dir" >"$marker"

@@ -20,7 +20,7 @@ mod subscription;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::policy::file::PolicyFileError;
@@ -105,6 +105,8 @@ struct Daemon {
     guests: Guests,
     /// The links, as the links file has them.
     links: watch::Sender<Arc<LinkSet>>,
+    /// Notified when a link is new.
+    has_new_link: Arc<Notify>,
     /// Notified when the registry may have changed.
     signal: ChangeSignal,
     /// Cancelled to stop reading new work.
@@ -137,6 +139,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         api,
         guests,
         links,
+        has_new_link: Arc::default(),
         signal,
         stop,
         abandon,

@@ -79,6 +79,7 @@ impl Daemon {
             wires: wires.clone(),
             metrics: self.metrics.links.clone(),
             readiness: self.readiness.clone(),
+            has_new_link: Arc::clone(&self.has_new_link),
             clock: clock::now,
         });
         tasks.spawn("links", fleet.run(self.stop.clone()));

@@ -2,6 +2,8 @@
 //!
 //! A message needs none of them.
 
+use std::sync::Arc;
+
 use super::Daemon;
 use crate::clock;
 use crate::lifecycle::Tasks;
@@ -33,6 +35,7 @@ impl Daemon {
             self.metrics.store.clone(),
             self.readiness.clone(),
             clock::now,
+            Arc::clone(&self.has_new_link),
             self.stop.clone(),
         );
         tasks.spawn("partitions", keep);

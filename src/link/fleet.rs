@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +67,8 @@ pub struct FleetParts {
     pub metrics: LinkMetrics,
     /// Shows links whose messages wait.
     pub readiness: Readiness,
+    /// Notified when a link is new: the partitions need an index for it.
+    pub has_new_link: Arc<Notify>,
     /// The time.
     pub clock: Clock,
 }
@@ -183,7 +185,9 @@ impl LinkFleet {
         let names: Vec<LinkName> = links.links.iter().map(|link| link.name.clone()).collect();
         let pool = self.parts.database.pool();
         let registering = async {
-            register(pool, &names).await?;
+            if register(pool, &names).await? > 0 {
+                self.parts.has_new_link.notify_one();
+            }
             match &links.node {
                 Some(node) => Ok(node.clone()),
                 None => node(pool).await,

@@ -17,7 +17,7 @@ pub(crate) const SETTINGS: &[Setting] = &[Setting::optional(
     "LINKS_PATH",
     SettingKind::Path,
     "The links file (TOML): the clouds and brokers that Sluice forwards accepted messages to and receives messages from. \
-     Sluice reads it again on SIGHUP and when it changes. Not set: there are no links.",
+     Sluice reads it again on SIGHUP and when it changes; a new path needs a restart, as any setting. Not set: there are no links.",
 )];
 
 // === impl LinksConfig ===

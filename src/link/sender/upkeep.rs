@@ -28,6 +28,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Time between two looks for old messages.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(10);
 
+/// Time between two tries of a refill whose smallest step takes too long.
+const SLOW_REFILL_PAUSE: Duration = Duration::from_secs(2);
+
 /// Time between two steps of a refill: the lanes have their turns, and batches commit.
 const REFILL_PAUSE: Duration = Duration::from_millis(20);
 
@@ -44,8 +47,11 @@ pub(super) struct Upkeep {
     due: Instant,
     measure_at: Instant,
     expire_at: Instant,
+    refill_at: Instant,
     backlog: Backlog,
     is_refilling: bool,
+    /// Whether the log has that a refill takes too long.
+    is_slow: bool,
     /// Messages of gaps that were lost before the last measurement.
     lost: Option<u64>,
 }
@@ -71,8 +77,10 @@ impl Upkeep {
             due: now,
             measure_at: now,
             expire_at: now,
+            refill_at: now,
             backlog: Backlog::default(),
             is_refilling: false,
+            is_slow: false,
             lost: None,
         }
     }
@@ -145,13 +153,14 @@ impl Upkeep {
             self.is_refilling = false;
             return Ok(());
         };
-        if self.backlog.bytes >= self.max_bytes / 2 {
+        if self.backlog.bytes >= self.max_bytes / 2 || Instant::now() < self.refill_at {
             self.is_refilling = false;
             return Ok(());
         }
         let link = self.link.as_str();
         match outbox.refill(routes).await? {
             RefillStep::Queued(_) => {
+                self.is_slow = false;
                 if !std::mem::replace(&mut self.is_refilling, true) {
                     tracing::info!(
                         link,
@@ -170,9 +179,25 @@ impl Upkeep {
                 self.wires.ring_all(&self.link);
             }
             RefillStep::Busy => self.is_refilling = true,
+            RefillStep::TooSlow => self.wait_for_index(),
             RefillStep::NoGap | RefillStep::NoRoom => self.is_refilling = false,
         }
         Ok(())
+    }
+
+    /// Batches would wait too long for a step.
+    fn wait_for_index(&mut self) {
+        self.is_refilling = false;
+        self.refill_at = Instant::now() + SLOW_REFILL_PAUSE;
+        if !std::mem::replace(&mut self.is_slow, true) {
+            let link = self.link.as_str();
+            tracing::warn!(
+                link,
+                "reading the gap of the link {link} takes longer than ingest may wait: Postgres is slow, or a \
+                 partition of telemetry has no index by received_at; retrying every 2 s; `sluice migrate` \
+                 completes the indexes"
+            );
+        }
     }
 
     fn show(&mut self) {

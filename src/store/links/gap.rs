@@ -4,8 +4,9 @@
 //! A batch that finds a gap locks its rows in `link_gaps` shared until the commit. A step locks the
 //! same rows alone. So each message is on one side: its batch has committed, and the step sees its row
 //! in `telemetry`; or its batch waits for the step, and sees what the step has left. A batch waits for
-//! at most one step, which is kept short by the number of its rows. A batch that begins a gap adds a
-//! row of its own, which a step leaves as it is unless it has locked it.
+//! at most one step, which is kept short by the number of its rows. After a step that was too slow, the
+//! next one is first read without a lock, and locks only if that is quick enough. A batch that begins
+//! a gap adds a row of its own, which a step leaves as it is unless it has locked it.
 //!
 //! A batch that commits late moves the begin of the gap back: some messages are queued twice, and
 //! none is lost. Messages that came over a link are not read back, for `telemetry` does not have the
@@ -14,21 +15,31 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
 
 use super::outbox::LinkOutbox;
 use super::queued_rows::SENDER;
 use super::rebuilt_payload::TelemetryMessage;
+use super::refill_pace::RefillPace;
 use super::refilled_rows::{self, message_columns};
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
 
-/// Begins a step. While it has the locks, batches wait, so each statement has little time.
+/// Begins a step.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '80ms'; SET LOCAL statement_timeout = '100ms'";
 
-/// The same for the shortest span: a step must end some time, also where an index is missing.
-const BEGIN_PATIENTLY: &str =
-    "BEGIN; SET LOCAL lock_timeout = '80ms'; SET LOCAL statement_timeout = '2s'";
+/// While a step has the locks, batches wait. It reads and it queues, each within this time; what is
+/// left to do changes one row.
+const UNDER_LOCK: &str = "SET LOCAL statement_timeout = '50ms'";
+const UNDER_LOCK_TIME: Duration = Duration::from_millis(50);
+
+/// Begins a probe, which locks nothing. The lanes wait for it.
+const BEGIN_PROBE: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '250ms'";
+
+/// The begin of the gap, and the time of Postgres.
+const LOOK: &str =
+    "SELECT min(from_at), now() FROM link_gaps WHERE link = $1 HAVING min(from_at) IS NOT NULL";
 
 /// Locks the rows of the gap: waits for the batches that have found them. The next statement sees what
 /// these batches have committed.
@@ -75,6 +86,8 @@ pub enum RefillStep {
     /// A batch was being written for longer than a step waits, or a statement took too long: the next
     /// step is smaller.
     Busy,
+    /// Even the smallest step takes longer than batches may wait. It was read without a lock.
+    TooSlow,
     /// So many messages were queued, and there are more.
     Queued(u64),
     /// The last messages were queued, and the gap has ended.
@@ -116,8 +129,11 @@ impl LinkOutbox {
     /// bound, and again while it returns [`RefillStep::Queued`]. After an error the caller
     /// drops the connection.
     pub async fn refill(&mut self, routes: &LinkRoutes) -> Result<RefillStep, Outage> {
-        let begin = if self.pace.is_slowest() { BEGIN_PATIENTLY } else { BEGIN };
-        self.session.run(begin).await?;
+        if self.pace.is_probing && !self.probe(routes).await? {
+            let is_slowest = self.pace.is_slowest();
+            return Ok(if is_slowest { RefillStep::TooSlow } else { RefillStep::Busy });
+        }
+        self.session.run(BEGIN).await?;
         let step = match answer(async { Ok(self.step(routes).await) }).await? {
             Ok(read) => {
                 self.pace.learn(read.rows, read.is_cut, read.locked_for);
@@ -131,6 +147,32 @@ impl LinkOutbox {
         let is_done = matches!(step, RefillStep::Queued(_) | RefillStep::Closed { .. });
         self.session.run(if is_done { "COMMIT" } else { "ROLLBACK" }).await?;
         Ok(step)
+    }
+
+    /// Reads what a step would read, without a lock; false: it takes longer than batches may wait.
+    async fn probe(&mut self, routes: &LinkRoutes) -> Result<bool, Outage> {
+        self.session.run(BEGIN_PROBE).await?;
+        let started = Instant::now();
+        let probed = answer(async { Ok(self.read_unlocked(routes).await) }).await?;
+        let took = started.elapsed();
+        self.session.run("ROLLBACK").await?;
+        match probed {
+            Ok(()) if took <= UNDER_LOCK_TIME => return Ok(true),
+            Ok(()) => self.pace.slow_down(),
+            Err(error) => self.pace.slow_down_after(error)?,
+        }
+        Ok(false)
+    }
+
+    async fn read_unlocked(&mut self, routes: &LinkRoutes) -> Result<(), sqlx::Error> {
+        let connection = &mut self.session.connection;
+        let look = sqlx::query_as(LOOK).bind(routes.link.as_str());
+        let gap: Option<(DateTime<Utc>, DateTime<Utc>)> =
+            look.fetch_optional(&mut *connection).await?;
+        if let Some((from, now)) = gap {
+            read(connection, &self.pace, from, now).await?;
+        }
+        Ok(())
     }
 
     /// The step within its transaction.
@@ -148,10 +190,8 @@ impl LinkOutbox {
         if room <= 0 {
             return Ok(RefillStep::NoRoom.into());
         }
-        let until = from.checked_add_signed(self.pace.span).filter(|until| *until < now + AHEAD);
-        let read = sqlx::query_as(READ).bind(from).bind(until.unwrap_or(now + WHOLE_FUTURE));
-        let mut rows: Vec<TelemetryMessage> =
-            read.bind(self.pace.rows).fetch_all(&mut *connection).await?;
+        sqlx::raw_sql(UNDER_LOCK).execute(&mut *connection).await?;
+        let (until, mut rows) = read(&mut *connection, &self.pace, from, now).await?;
         let is_full = cut_to(&mut rows, room);
         let is_cut =
             is_full || i64::try_from(rows.len()).is_ok_and(|count| count >= self.pace.rows);
@@ -173,6 +213,18 @@ impl LinkOutbox {
 }
 
 // === private helpers ===
+
+/// The messages of the next step, and the end of its span; `None`: it has no end.
+async fn read(
+    connection: &mut PgConnection,
+    pace: &RefillPace,
+    from: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(Option<DateTime<Utc>>, Vec<TelemetryMessage>), sqlx::Error> {
+    let until = from.checked_add_signed(pace.span).filter(|until| *until < now + AHEAD);
+    let read = sqlx::query_as(READ).bind(from).bind(until.unwrap_or(now + WHOLE_FUTURE));
+    Ok((until, read.bind(pace.rows).fetch_all(connection).await?))
+}
 
 /// Leaves out the messages that the outbox has no room for; returns whether there are any. The first
 /// one stays, and messages of one time stay together: the next step begins after the last one's time.

@@ -35,13 +35,15 @@ pub(super) struct RefillPace {
     pub rows: i64,
     /// The time that a step covers.
     pub span: TimeDelta,
+    /// Whether the last step was too slow: the next one is tried without a lock first.
+    pub is_probing: bool,
 }
 
 // === impl RefillPace ===
 
 impl Default for RefillPace {
     fn default() -> Self {
-        Self { rows: FIRST_ROWS, span: FIRST_SPAN }
+        Self { rows: FIRST_ROWS, span: FIRST_SPAN, is_probing: false }
     }
 }
 
@@ -59,13 +61,20 @@ impl RefillPace {
             Some(TOOK_TOO_LONG) => {}
             _ => return Err(error.into()),
         }
+        self.slow_down();
+        Ok(())
+    }
+
+    /// A step takes too long.
+    pub fn slow_down(&mut self) {
         self.rows = (self.rows / 4).max(FEWEST_ROWS);
         self.span = (self.span / 16).max(SHORTEST_SPAN);
-        Ok(())
+        self.is_probing = true;
     }
 
     /// Learns from a step that read so many rows; `is_cut` means that its span has more.
     pub fn learn(&mut self, read: usize, is_cut: bool, took: Duration) {
+        self.is_probing &= took > STEP_TIME;
         if took > STEP_TIME {
             self.rows = (self.rows / 2).max(FEWEST_ROWS);
         } else if took < STEP_TIME / 2 && is_cut {

@@ -4,10 +4,12 @@
 //! partitions with other names, nor tables without partitions. [`super::partition_steps`] runs the
 //! steps of a round.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
 use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -52,15 +54,16 @@ const CHECK_TEXTS: HealthTexts = HealthTexts {
     recovered: "Sluice can check the partitions again",
 };
 
-/// Runs [`maintain`] at the start and every hour until `stop`. The default partition takes all
-/// rows, so a failure makes the daemon unready only when the partition of today or tomorrow is
-/// missing.
+/// Runs [`maintain`] at the start, every hour, and when `due` is notified, until `stop`. The default
+/// partition takes all rows, so a failure makes the daemon unready only when the partition of today or
+/// tomorrow is missing.
 pub async fn keep(
     pool: PgPool,
     retention: Retention,
     metrics: StoreMetrics,
     readiness: Readiness,
     clock: Clock,
+    due: Arc<Notify>,
     stop: CancellationToken,
 ) {
     let mut held = None;
@@ -85,6 +88,7 @@ pub async fn keep(
             };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = due.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -1,6 +1,7 @@
 //! Partitions: made ahead, filled with what came early, dropped by age, and never blocking a
 //! writer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::domain::clocks::Clocks;
@@ -233,6 +234,7 @@ async fn the_daemon_is_unready_while_todays_partition_cannot_be_made() {
             metrics.store.clone(),
             readiness.clone(),
             noon,
+            Arc::default(),
             stop.clone(),
         );
         tasks.spawn("partitions", keeper);

@@ -94,6 +94,25 @@ fn the_files_that_links_name_are_checked_without_the_daemon() {
 }
 
 #[test]
+fn a_first_link_needs_no_restart_and_its_partitions_are_indexed_at_once() {
+    let test = TestDaemon::builder()
+        .broker()
+        .database()
+        .file("LINKS_PATH", "links.toml", "")
+        .start_ready();
+    let indexed = "SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+        WHERE i.indrelid = 'telemetry_late'::regclass AND m.amname = 'brin' AND i.indisvalid";
+    wait::until("the first round has ended", || {
+        test.daemon.metric("sluice_partitions_ahead") > 0.0
+    });
+    assert_eq!(test.database.value(indexed), "0", "without links there is no index");
+    test.settings.dir().write("links.toml", link("first", ""));
+    test.daemon.signal("HUP");
+    // The next round would be an hour later.
+    test.database.wait_until(indexed, "1");
+}
+
+#[test]
 fn a_changed_links_file_is_read_again_and_one_with_faults_changes_nothing() {
     let test = TestDaemon::builder()
         .broker()

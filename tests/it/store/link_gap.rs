@@ -207,6 +207,36 @@ async fn a_range_is_sent_again_on_demand() {
     );
 }
 
+/// A view that sleeps stands in for a partition without an index.
+#[tokio::test]
+async fn a_step_that_is_too_slow_is_read_without_the_lock_that_batches_wait_for() {
+    let it = harness().await;
+    sink(&it).commit(&mut numbered(0..1, 1)).await.unwrap();
+    sink(&it).commit(&mut numbered(1..9, 1)).await.unwrap();
+    it.database.query("DELETE FROM link_outbox; UPDATE link_counts SET bytes = 0, messages = 0");
+    it.database.query(
+        "ALTER TABLE telemetry RENAME TO quick; \
+         CREATE VIEW telemetry AS SELECT quick.* FROM (SELECT pg_sleep(0.4) OFFSET 0) AS slow, quick; \
+         GRANT SELECT ON telemetry TO PUBLIC",
+    );
+    let mut outbox = sender(&it).await;
+    let first = outbox.refill(&routes(AMPLE)).await.unwrap();
+    assert_eq!(first, RefillStep::Busy, "under the lock it was ended");
+    let mut batch = it.store.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM link_gaps FOR KEY SHARE").execute(&mut *batch).await.unwrap();
+    let mut steps = Vec::new();
+    while steps.last() != Some(&RefillStep::TooSlow) {
+        assert!(steps.len() < 10, "{steps:?}");
+        steps.push(outbox.refill(&routes(AMPLE)).await.unwrap());
+    }
+    drop(batch);
+    it.database.query("DROP VIEW telemetry; ALTER TABLE quick RENAME TO telemetry");
+    while !gap(&it).is_empty() {
+        outbox.refill(&routes(AMPLE)).await.unwrap();
+    }
+    assert_eq!(numbers(&it), (1..9).collect::<Vec<_>>());
+}
+
 /// Two replicas write, each for devices of its own, while the sender sends, reads back, and ends
 /// gaps: each number arrives, and the first appearances ascend for each device.
 #[tokio::test]

@@ -37,6 +37,7 @@ use crate::store::connection::database::{Database, OpenError};
 use crate::store::registry::change_feed::ChangeSignal;
 use crate::store::schema::migrate::SchemaError;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::pulse::Pulse;
 
 /// Component of readiness that is unwell until all others have started.
 const COMPONENT: &str = "start";
@@ -129,7 +130,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let signal = ChangeSignal::default();
     let (replays, certificates) = (metrics.replay.clone(), metrics.certificates.clone());
     let sessions = Sessions::new(&config, database.clone(), metrics.console.clone(), clock::now);
-    let api = Api::new(config.clone(), database.clone(), sessions, replays, certificates);
+    let pulse = Pulse::new(metrics.clone(), clock::now());
+    let api = Api::new(
+        config.clone(),
+        database.clone(),
+        sessions,
+        replays,
+        certificates,
+        pulse.clone(),
+        readiness.clone(),
+    );
     let daemon = Daemon {
         config,
         metrics,
@@ -147,6 +157,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
+    ops.spawn("pulse", pulse.run(clock::now, ops_stop.clone()));
     daemon.start_api(&mut ops).await?;
     daemon.start_hooks(&mut ops).await?;
     daemon.start_public(&mut ops).await?;

@@ -5,24 +5,24 @@
 //! rule about messages, devices or certificates, and no SQL.
 //!
 //! A page is added in five steps:
-//! 1. a file `src/console/<page>.rs` with `pub(crate) fn routes() -> Router<ConsoleState>`, its paths
-//!    whole (`/console/devices`), merged in [`pages`];
+//! 1. a file `src/console/<page>.rs` with `pub(crate) fn routes() -> Router<ConsoleState>` (of
+//!    `super::state`), its paths whole (`/console/devices`), merged in [`pages`];
 //! 2. a handler `async fn list(State(console): State<ConsoleState>, visit: Visit) ->
-//!    Result<Page<ListPage>, PageError>` that calls `console.api.get(&visit.person, target)`;
+//!    Result<WebPage<ListPage>, PageError>` that calls `console.api.get(&visit.person, target)`;
 //! 3. a template `templates/<page>.html` that extends `layout.html`, imports `parts/ui.html`, and
 //!    belongs to a struct with a field `frame: Frame` from [`visit::Visit::frame`], with
 //!    `.same_by(command, method, target)` for each call;
 //! 4. actions as `POST /console/...` forms with the field `csrf`, answered by
-//!    [`notice::Redirected`] with a [`notice::Notice`]; the entry in [`frame::NAVIGATION`];
+//!    [`notice::Redirected`] with a [`notice::Notice`]; the entry in [`navigation`];
 //! 5. a test over plain HTTP below `tests/it/console`.
 //!
 //! [`guard`] lets only people with a session reach a page, [`login`] signs them in and out, and
 //! [`headers`] tells the browser what a page may do.
 //!
-//! Read it in this order: [`visit`] (who, where), [`frame`] and [`notice`] (around a page), [`page`]
-//! (the answer, and errors), [`form`], [`query`], [`list`] and [`csv`] (what lists share), [`filters`] and
-//! [`markup`] (values in templates), [`keys`], [`preferences`] and [`choose`], [`assets`]; then the
-//! pages.
+//! Read it in this order: [`state`], [`visit`] (who, where), [`navigation`], [`frame`] and [`notice`]
+//! (around a page), [`page`] (the answer, and errors), [`form`], [`query`], [`list`] and [`csv`] (what
+//! lists share), [`filters`] and [`markup`] (values in templates), [`svg`] (charts), [`keys`],
+//! [`preferences`] and [`choose`], [`assets`]; then the pages.
 
 mod assets;
 mod choose;
@@ -36,11 +36,16 @@ pub(crate) mod keys;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod markup;
+mod navigation;
 pub(crate) mod notice;
-pub(crate) mod overview;
+mod overview;
+mod overview_cache;
+mod overview_part;
 pub(crate) mod page;
 mod preferences;
 pub(crate) mod query;
+pub(crate) mod state;
+pub(crate) mod svg;
 pub(crate) mod visit;
 
 use axum::Router;
@@ -48,23 +53,17 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::http::{PageApi, page_router};
-pub use keys::console_keys_page;
+pub use keys::console_keys_table;
 use page::{PageError, frame_errors};
-
-/// What every page works with.
-#[derive(Clone, Debug)]
-pub(crate) struct ConsoleState {
-    /// The API.
-    pub api: PageApi,
-}
+pub(crate) use state::ConsoleState;
 
 /// The router of all pages.
 pub fn console_router(api: &PageApi) -> Router {
-    let console = ConsoleState { api: api.clone() };
+    let console = ConsoleState::new(api);
     let guarded = pages().layer(from_fn_with_state(console.clone(), guard::require_person));
     let pages = guarded
         .merge(login::routes())
-        .layer(from_fn_with_state(console.clone(), frame_errors))
+        .layer(from_fn(frame_errors))
         .route("/console/assets/{hash}/{name}", get(assets::serve));
     page_router(pages.with_state(console)).layer(from_fn(headers::add))
 }
@@ -72,8 +71,8 @@ pub fn console_router(api: &PageApi) -> Router {
 /// The pages, one line each.
 fn pages() -> Router<ConsoleState> {
     Router::new()
-        .route("/console", get(overview::show))
         .route("/console/logout", post(login::sign_out))
+        .merge(overview::routes())
         .route("/console/preferences", post(choose::save))
         .route("/console/{*rest}", get(no_such_page))
 }

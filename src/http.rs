@@ -8,13 +8,16 @@
 //! 4. `api` serves the management API, [`endpoints`] holds its resources, [`views`] the JSON of their
 //!    rows;
 //! 5. [`session`] knows the people at the console;
-//! 6. `public` serves guests, [`est`] devices that need a certificate.
+//! 6. `component_health` and `fleet_cache` have what the overview shows;
+//! 7. `public` serves guests, [`est`] devices that need a certificate.
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
 
 pub(crate) mod api;
+mod component_health;
 pub(crate) mod endpoints;
 pub(crate) mod est;
+mod fleet_cache;
 mod hooks;
 pub(crate) mod listener;
 mod ops;
@@ -42,3 +45,4 @@ pub use public::{PublicApi, serve_public};
 pub use session::Sessions;
 pub use session::arrival::Arrival;
 pub use session::sign_in::SignInError;
+pub(crate) use views::overview::{FlowPointView, OverviewView, ReasonView};

@@ -3,7 +3,7 @@
 //!
 //! In reading order: [`logs`] sets up the log, [`log_writer`] writes its lines without blocking the
 //! caller. [`declare`] has the macro that declares metrics, each wing has a file of its own metrics,
-//! and [`metrics`] registers and renders all of them.
+//! and [`metrics`] registers and renders all of them; [`pulse`] keeps what they showed in the last hour.
 
 pub mod broker;
 pub(crate) mod broker_acl;
@@ -26,5 +26,6 @@ pub(crate) mod log_writer;
 pub(crate) mod logs;
 pub mod metrics;
 pub(crate) mod mqtt_api;
+pub mod pulse;
 pub(crate) mod revocation;
 pub(crate) mod store;

@@ -13,14 +13,14 @@ use super::visit::Visit;
 
 /// What the form sends.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Choice {
+pub(crate) struct PreferenceChoice {
     name: String,
     value: String,
     /// The page to return to.
     back: String,
 }
 
-pub(crate) async fn save(_: Visit, PageForm(choice): PageForm<Choice>) -> Response {
+pub(crate) async fn save(_: Visit, PageForm(choice): PageForm<PreferenceChoice>) -> Response {
     let is_own = choice.back == "/console" || choice.back.starts_with("/console/");
     let is_own = is_own || choice.back.starts_with("/console?");
     let back = if is_own { choice.back.as_str() } else { "/console" };

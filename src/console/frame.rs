@@ -6,42 +6,12 @@
 use super::assets::{self, Asset};
 use super::filters;
 use super::keys::{self, KeyBinding};
+pub(crate) use super::navigation::NavPage;
+use super::navigation::{NAVIGATION, NavEntry};
 use super::notice::Notice;
 use super::preferences::Preferences;
 use crate::domain::caller::CallerRole;
 use crate::http::SignedIn;
-
-/// A page of the navigation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NavPage {
-    Overview,
-    Devices,
-    Certificates,
-    Quarantine,
-    Access,
-    Live,
-    Audit,
-    Ca,
-    Settings,
-    Doctor,
-    Operators,
-    /// A page that is not in the navigation.
-    Elsewhere,
-}
-
-/// An entry of the navigation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NavEntry {
-    pub page: NavPage,
-    pub label: &'static str,
-    pub href: &'static str,
-    /// The second key after `g`.
-    pub key: Option<char>,
-    /// Who sees it.
-    pub role: CallerRole,
-    /// Whether it is in the menu "More".
-    pub is_minor: bool,
-}
 
 /// The same as the page shows or does, by other means.
 #[derive(Clone, Debug, Default)]
@@ -73,38 +43,8 @@ pub(crate) struct Frame {
     pub search_action: String,
     /// Whether the page draws by uPlot.
     pub has_plots: bool,
-}
-
-/// The entries of the navigation, in its order.
-#[rustfmt::skip]
-pub(crate) const NAVIGATION: [NavEntry; 11] = [
-    entry(NavPage::Overview, "Overview", "/console", 'o'),
-    entry(NavPage::Devices, "Devices", "/console/devices", 'd'),
-    entry(NavPage::Certificates, "Certificates", "/console/certificates", 'c'),
-    entry(NavPage::Quarantine, "Quarantine", "/console/quarantine", 'q'),
-    entry(NavPage::Access, "Access", "/console/access", 'a'),
-    entry(NavPage::Live, "Live", "/console/live", 'l'),
-    entry(NavPage::Audit, "Audit", "/console/audit", 'u'),
-    entry(NavPage::Ca, "CA and CRL", "/console/ca", 'r').minor(),
-    entry(NavPage::Doctor, "Doctor", "/console/doctor", 'h').minor(),
-    entry(NavPage::Settings, "Settings", "/console/settings", 's').minor().for_role(CallerRole::Admin),
-    entry(NavPage::Operators, "Operators", "/console/operators", 'p').minor().for_role(CallerRole::Admin),
-];
-
-const fn entry(page: NavPage, label: &'static str, href: &'static str, key: char) -> NavEntry {
-    NavEntry { page, label, href, key: Some(key), role: CallerRole::Viewer, is_minor: false }
-}
-
-// === impl NavEntry ===
-
-impl NavEntry {
-    const fn minor(self) -> Self {
-        Self { is_minor: true, ..self }
-    }
-
-    const fn for_role(self, role: CallerRole) -> Self {
-        Self { role, ..self }
-    }
+    /// Whether the page receives events of the server.
+    pub has_stream: bool,
 }
 
 // === impl Frame ===
@@ -144,6 +84,12 @@ impl Frame {
     #[must_use]
     pub(crate) fn with_plots(self) -> Self {
         Self { has_plots: true, ..self }
+    }
+
+    /// Loads the extension of htmx for events of the server on this page.
+    #[must_use]
+    pub(crate) fn with_stream(self) -> Self {
+        Self { has_stream: true, ..self }
     }
 
     /// Shows a notice on this page itself, without a redirect.
@@ -245,13 +191,5 @@ mod tests {
         let curl =
             "curl -H \"Authorization: Bearer $TOKEN\" 'http://h:1/api/v1/devices?search=a+b&x=1'";
         assert_eq!(same.curl, curl);
-    }
-
-    #[test]
-    fn every_page_has_its_own_key_and_address() {
-        for (at, entry) in NAVIGATION.iter().enumerate() {
-            let others = &NAVIGATION[at + 1..];
-            assert!(others.iter().all(|o| o.key != entry.key && o.href != entry.href));
-        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::frame::NAVIGATION;
+use super::navigation::NAVIGATION;
 
 /// A key, or two in a row.
 #[derive(Clone, Copy, Debug)]
@@ -78,13 +78,9 @@ pub(crate) fn data() -> String {
     text
 }
 
-/// The reference page `docs/reference/console-keys.md`.
-pub fn console_keys_page() -> String {
-    let mut page = String::from(
-        "# Keys of the console\n\nNo key replays, revokes, discards or removes anything. Keys do nothing while you type in a \
-         box.\nThe help (`?`) has a switch that turns single keys off; `Ctrl K` and `Esc` stay.\n\n| keys | what they do | \
-         where |\n|---|---|---|\n",
-    );
+/// The table of the reference page `docs/reference/console-keys.md`.
+pub fn console_keys_table() -> String {
+    let mut page = String::from("| keys | what they do | where |\n|---|---|---|\n");
     let mut row = |keys: &str, label: &str, place: &str| {
         let keys: Vec<_> = keys.split(' ').map(|key| format!("`{key}`")).collect();
         let _ = writeln!(page, "| {} | {label} | {place} |", keys.join(" "));

@@ -15,13 +15,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 
-use super::ConsoleState;
 use super::filters;
 use super::form::PageForm;
 use super::frame::{Frame, NavPage};
 use super::guard::unavailable;
 use super::notice::Redirected;
-use super::page::Page;
+use super::page::WebPage;
+use super::state::ConsoleState;
 use super::visit::{LOGIN, Surroundings, Visit};
 use crate::http::SignInError;
 
@@ -127,7 +127,7 @@ fn refuse(
 
 fn page(status: StatusCode, around: &Surroundings, next: &str, error: String) -> Response {
     let frame = around.frame("Sign in", NavPage::Elsewhere, None);
-    (status, Page(LoginPage { frame, next: own_page(next).to_owned(), error })).into_response()
+    (status, WebPage(LoginPage { frame, next: own_page(next).to_owned(), error })).into_response()
 }
 
 #[cfg(test)]

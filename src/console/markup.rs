@@ -43,6 +43,11 @@ impl Markup {
         self
     }
 
+    /// The HTML of a template, which escapes its values.
+    pub(crate) fn of(template: &impl askama::Template) -> askama::Result<Self> {
+        template.render().map(Self)
+    }
+
     /// The text of the HTML.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -1,16 +1,15 @@
 //! A page as the answer of a handler, and a page that says why there is none.
 //!
-//! A handler returns `Result<Page<T>, PageError>`; a fault of the API becomes a whole page with its
+//! A handler returns `Result<WebPage<T>, PageError>`; a fault of the API becomes a whole page with its
 //! cause, the next step and the right status.
 
 use askama::Template;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 
-use super::ConsoleState;
 use super::filters;
 use super::frame::{Frame, NavPage};
 use super::notice::{CLEARING, COOKIE_NAME};
@@ -20,7 +19,9 @@ use crate::http::{ApiFault, SignedIn};
 
 /// A page, or a part of one.
 #[derive(Debug)]
-pub(crate) struct Page<T>(pub T);
+pub(crate) struct WebPage<T>(pub T);
+
+pub(crate) use self::WebPage as Page;
 
 /// Why there is no page. [`frame_errors`] makes a whole page of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +51,7 @@ struct ErrorPart {
 }
 
 /// Answers every [`PageError`] of a handler with a page, and removes a notice that was shown.
-pub(crate) async fn frame_errors(
-    State(_): State<ConsoleState>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn frame_errors(request: Request, next: Next) -> Response {
     let around = Surroundings::of(request.method(), request.uri(), request.headers());
     let has_notice = cookie(request.headers(), COOKIE_NAME).is_some_and(|text| !text.is_empty());
     let is_safe = request.method().is_safe();
@@ -62,11 +59,11 @@ pub(crate) async fn frame_errors(
     if let Some(error) = response.extensions_mut().remove::<PageError>() {
         let (status, headers) = (error.status, std::mem::take(response.headers_mut()));
         let body = if around.is_partial {
-            Page(ErrorPart { error }).into_response()
+            WebPage(ErrorPart { error }).into_response()
         } else {
             let person = response.extensions_mut().remove::<SignedIn>();
             let frame = around.frame(error.title.clone(), NavPage::Elsewhere, person);
-            Page(ErrorPage { frame, error }).into_response()
+            WebPage(ErrorPage { frame, error }).into_response()
         };
         response = (status, body).into_response();
         for name in [RETRY_AFTER, SET_COOKIE] {
@@ -81,9 +78,9 @@ pub(crate) async fn frame_errors(
     response
 }
 
-// === impl Page ===
+// === impl WebPage ===
 
-impl<T: Template> IntoResponse for Page<T> {
+impl<T: Template> IntoResponse for WebPage<T> {
     fn into_response(self) -> Response {
         match self.0.render() {
             Ok(html) => Html(html).into_response(),

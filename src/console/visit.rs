@@ -117,6 +117,7 @@ impl Surroundings {
             search: String::new(),
             search_action: "/console/go".to_owned(),
             has_plots: false,
+            has_stream: false,
         }
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
 pub(crate) mod links;
 pub(crate) mod me;
+pub(crate) mod overview;
 pub(crate) mod quarantine;
 pub(crate) mod revocations;
 pub(crate) mod shadows;

@@ -5,7 +5,8 @@
 //! 1. [`arrival`] says from where a request comes, and whether by HTTPS;
 //! 2. [`cookie`] holds the secret of a session, and the token that each change must repeat;
 //! 3. [`person`] finds the person of a request, [`sign_in`] opens and ends sessions;
-//! 4. [`attempts`] limits the tries of an address, [`upkeep`] deletes sessions that have ended.
+//! 4. [`recent`] remembers them for the time in which Postgres does not answer;
+//! 5. [`attempts`] limits the tries of an address, [`upkeep`] deletes sessions that have ended.
 //!
 //! Sessions are rows of Postgres, so replicas and restarts agree on them. It renders no page.
 
@@ -13,6 +14,7 @@ pub(crate) mod arrival;
 pub(crate) mod attempts;
 pub(crate) mod cookie;
 pub(crate) mod person;
+pub(crate) mod recent;
 pub(crate) mod sign_in;
 pub(crate) mod upkeep;
 
@@ -31,6 +33,7 @@ use crate::store::connection::database::Database;
 use crate::telemetry::console::ConsoleMetrics;
 use arrival::Arrival;
 use attempts::Attempts;
+use recent::RecentPeople;
 
 /// Look-ups of sessions and operators at a time: each takes a millisecond, and ingest must find a
 /// connection.
@@ -53,6 +56,7 @@ struct Shared {
     metrics: ConsoleMetrics,
     lookups: Semaphore,
     attempts: Mutex<Attempts>,
+    recent: Mutex<RecentPeople>,
     clock: Clock,
 }
 
@@ -70,6 +74,7 @@ impl Sessions {
                 metrics,
                 lookups: Semaphore::new(LOOKUPS_MAX),
                 attempts: Mutex::new(Attempts::new()),
+                recent: Mutex::default(),
                 clock,
             }),
         }
@@ -91,6 +96,10 @@ impl Sessions {
     /// A session without a request since then has ended.
     fn idle_since(&self, now: Timestamp) -> Timestamp {
         now.plus_seconds(-whole_seconds(self.shared.settings.idle))
+    }
+
+    fn recent(&self) -> MutexGuard<'_, RecentPeople> {
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {

@@ -11,13 +11,14 @@ pub(crate) mod dead_letters;
 pub(crate) mod devices;
 pub(crate) mod enrolment;
 pub(crate) mod events;
+pub(crate) mod overview;
 pub(crate) mod revocation;
 pub(crate) mod shadows;
 pub(crate) mod telemetry;
 pub(crate) mod tenants;
 
 /// Declares a view and its conversion from a row: the fields of both have the same names. The text
-/// is the name of its schema.
+/// is the name of its schema. A page of the console reads the view back.
 macro_rules! view {
     (
         $(#[$attr:meta])*
@@ -26,7 +27,7 @@ macro_rules! view {
         }
     ) => {
         $(#[$attr])*
-        #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
+        #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         #[schemars(rename = $schema)]
         pub struct $view {
             $($(#[$field_attr])* pub $field: $type,)+

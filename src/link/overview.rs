@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
@@ -22,7 +22,7 @@ const STATES: [&str; 7] =
     [UP, "standby", "throttled", "connecting", "flapping", "refused", UNKNOWN];
 
 /// A link to another broker.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Link")]
 pub struct LinkOverview {
     /// The name of the link.
@@ -54,7 +54,7 @@ pub struct LinkOverview {
 }
 
 /// A lane of a link: one connection to the other broker.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "LinkLane")]
 pub struct LaneOverview {
     /// The number of the lane.

@@ -13,7 +13,7 @@ pub mod revocation_ledger;
 pub(in crate::store) mod revoked_keys;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub(super) const NOT_REPLACED: &str = "c.status = 'ACTIVE' AND NOT EXISTS (SELEC
     WHERE n.replaces = c.id AND n.status = 'ACTIVE')";
 
 /// A certificate's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CertificateStatus {
     /// Valid between its dates.

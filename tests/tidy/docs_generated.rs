@@ -10,6 +10,7 @@ use std::fs;
 use sluice::command::failure::Exit;
 use sluice::config::setting::Setting;
 use sluice::config::table;
+use sluice::console::console_keys_table;
 use sluice::domain::refusal::Reason;
 use sluice::link::file::keys;
 use sluice::telemetry::metrics::Metrics;
@@ -35,6 +36,11 @@ fn the_page_of_metrics_is_current() {
 #[test]
 fn the_page_of_the_links_file_is_current() {
     is_current("links-file", &links_file());
+}
+
+#[test]
+fn the_page_of_console_keys_is_current() {
+    is_current("console-keys", &console_keys_table());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod bites;
 mod circles;
+mod console;
 mod docs_api;
 mod docs_cli;
 mod docs_generated;

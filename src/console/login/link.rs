@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::{HOME, refuse, signed_in};
-use crate::console::ConsoleState;
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, NavPage};
-use crate::console::page::Page;
+use crate::console::page::WebPage;
+use crate::console::state::ConsoleState;
 use crate::console::visit::Surroundings;
 
 /// What the page says of a code that opens nothing.
@@ -59,5 +59,5 @@ pub(super) async fn sign_in(
 
 fn page(status: StatusCode, around: &Surroundings, code: String, error: String) -> Response {
     let frame = around.frame("Sign in", NavPage::Elsewhere, None);
-    (status, Page(LinkPage { frame, code, error })).into_response()
+    (status, WebPage(LinkPage { frame, code, error })).into_response()
 }

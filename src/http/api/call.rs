@@ -50,7 +50,8 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_SECONDS: u32 = 2;
 
 /// The paths whose responses need no Postgres.
-const WITHOUT_DATABASE: [&str; 4] = [DOCUMENT, "/api/v1/ca-bundle", "/crl.pem", "/crl.der"];
+const WITHOUT_DATABASE: [&str; 5] =
+    [DOCUMENT, "/api/v1/overview", "/api/v1/ca-bundle", "/crl.pem", "/crl.der"];
 
 /// A request for the router.
 #[derive(Clone, Debug)]

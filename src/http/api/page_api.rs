@@ -108,6 +108,11 @@ impl PageApi {
 // === impl ApiFault ===
 
 impl ApiFault {
+    /// A response that could not be made into a page; the log has the cause.
+    pub(crate) fn unreadable() -> Self {
+        Self::internal("rendering failed")
+    }
+
     fn internal(cause: &str) -> Self {
         tracing::error!(cause, "reading a response of the API for a page failed");
         Self {

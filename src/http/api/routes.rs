@@ -18,7 +18,7 @@ use super::state::Api;
 use crate::domain::caller::CallerRole::{Operator, Viewer};
 use crate::http::endpoints::{
     ca, certificates, command_batches, commands, dead_letters, devices, enrolment_codes, explain,
-    links, me, quarantine, revocations, shadows, telemetry, tenants,
+    links, me, overview, quarantine, revocations, shadows, telemetry, tenants,
 };
 
 /// All routes.
@@ -31,6 +31,8 @@ fn of_the_registry() -> Vec<Route> {
     vec![
         get("/api/v1/me", "Show who you are: name, role, tenant", me::show).for_role(Viewer, OfAll),
         get("/api/v1/openapi.json", "Show this document", show_document).public(),
+
+        get("/api/v1/overview", "Show how the daemon and its fleet are: health, rates, reasons, devices, certificates", overview::show).for_role(Viewer, InQuery).patient(),
 
         get("/api/v1/tenants", "List tenants by identifier", tenants::list).for_role(Viewer, Everything),
         post("/api/v1/tenants", "Add a tenant", tenants::add),

@@ -12,13 +12,16 @@ use super::auth::AdminTokenHash;
 use crate::clock;
 use crate::config::Config;
 use crate::downlink::DownlinkContext;
+use crate::http::fleet_cache::{FleetCache, FleetSource};
 use crate::http::session::Sessions;
+use crate::lifecycle::Readiness;
 use crate::quarantine::Quarantine;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::ingest::IngestMetrics;
+use crate::telemetry::pulse::Pulse;
 
 /// Requests that run at a time: half of the default `PG_POOL_MAX`, so that ingest always finds a
 /// connection.
@@ -44,6 +47,11 @@ pub struct Api {
     /// Counters of replayed messages.
     pub(crate) replay_metrics: IngestMetrics,
     pub(crate) certificate_metrics: CertificateMetrics,
+    /// What the daemon's metrics showed in the last hour.
+    pub(crate) pulse: Pulse,
+    pub(crate) readiness: Readiness,
+    /// The numbers of the overview.
+    pub(crate) fleet: FleetCache,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -59,6 +67,8 @@ impl Api {
         sessions: Sessions,
         replay_metrics: IngestMetrics,
         certificate_metrics: CertificateMetrics,
+        pulse: Pulse,
+        readiness: Readiness,
     ) -> Self {
         let admin_token = AdminTokenHash::new(config.http.admin_token.as_ref());
         Self {
@@ -69,6 +79,9 @@ impl Api {
             sessions,
             replay_metrics,
             certificate_metrics,
+            pulse,
+            readiness,
+            fleet: FleetCache::default(),
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
             waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -93,6 +106,15 @@ impl Api {
     /// The quarantine, with the actor of the API.
     pub(crate) fn quarantine(&self) -> Quarantine<'_> {
         Quarantine { database: &self.database, actor: &self.actor }
+    }
+
+    /// Where the numbers of the overview come from.
+    pub(crate) fn fleet_source(&self) -> FleetSource<'_> {
+        FleetSource {
+            database: &self.database,
+            is_up: self.pulse.gauges().is_database_up,
+            permits: &self.working_permits,
+        }
     }
 
     /// Runs `action` under a working permit, on a route that takes none.

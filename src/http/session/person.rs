@@ -21,9 +21,20 @@ impl Sessions {
     pub async fn person(&self, parts: &Parts) -> Result<Option<SignedIn>, Outage> {
         let arrival = self.arrival(parts);
         match SessionSecret::of(&parts.headers, &arrival) {
-            Some(secret) => self.person_of(&secret).await,
+            Some(secret) => {
+                let person = self.person_of(&secret).await?;
+                self.recent().note(secret.hash(), person.as_ref(), self.now());
+                Ok(person)
+            }
             None => Ok(None),
         }
+    }
+
+    /// The person of a session that was valid in the last minutes: only while Postgres does not
+    /// answer, and only to look at what needs no Postgres.
+    pub fn recent_person(&self, parts: &Parts) -> Option<SignedIn> {
+        let secret = SessionSecret::of(&parts.headers, &self.arrival(parts))?;
+        self.recent().find(secret.hash(), self.now()).cloned()
     }
 
     /// The operator whose token this is.

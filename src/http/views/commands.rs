@@ -1,5 +1,6 @@
 //! Views of commands and of their batches.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -67,7 +68,7 @@ view! {
         /// The number of commands that are not final.
         open: i64,
         /// The number of commands in each state that has any.
-        statuses: BTreeMap<&'static str, i64>,
+        statuses: BTreeMap<Cow<'static, str>, i64>,
         /// When the last command became final; null while one is open.
         finished_at: Option<DateTime<Utc>>,
     }
@@ -121,7 +122,7 @@ mod tests {
             expires_at: Some(day(2)),
             commands: 3,
             open: 1,
-            statuses: BTreeMap::from([("ACKNOWLEDGED", 2), ("PENDING", 1)]),
+            statuses: BTreeMap::from([("ACKNOWLEDGED".into(), 2), ("PENDING".into(), 1)]),
             finished_at: None,
         };
         assert_eq!(

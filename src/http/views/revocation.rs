@@ -1,15 +1,17 @@
 //! Views of a revocation and its steps. They advance no step.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::view;
 use crate::registry::revocation::progress::{RevocationSteps, StepState};
 
 /// A revocation, step by step.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Revocation")]
 pub struct RevocationView {
     /// The certificate.
@@ -18,7 +20,7 @@ pub struct RevocationView {
     pub proven: bool,
     /// The step that failed at its last attempt, or else the first step that is not done; null when
     /// all are done.
-    pub missing: Option<&'static str>,
+    pub missing: Option<Cow<'static, str>>,
     /// The cause of the failure, if it is known.
     pub failure: Option<String>,
     /// The number of the CRL that contains the certificate.
@@ -33,7 +35,7 @@ view! {
         /// `revoked` (the row), `published` (in a CRL), `reloaded` (the broker was notified),
         /// `ended` (the live session has ended), or `proven` (the broker refused a certificate of
         /// that CRL).
-        link: &'static str,
+        link: Cow<'static, str>,
         /// When the step was done; null until then.
         held_at: Option<DateTime<Utc>>,
         /// The seconds from the row to this step.
@@ -45,6 +47,7 @@ impl From<RevocationSteps> for RevocationView {
     fn from(steps: RevocationSteps) -> Self {
         let RevocationSteps { certificate_id, proven, missing, failure, crl_number, links } = steps;
         let links = links.into_iter().map(StepView::from).collect();
+        let missing = missing.map(Cow::Borrowed);
         Self { certificate_id, proven, missing, failure, crl_number, links }
     }
 }

@@ -3,6 +3,7 @@
 //! A command of a batch has an identifier made of the batch and the device, so that a batch cannot
 //! reach a device twice. An audit entry is written in the statement of its change.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ pub struct BatchProgress {
     /// The number of its commands that are not final.
     pub open: i64,
     /// The number of its commands in each state; a state without commands is absent.
-    pub statuses: BTreeMap<&'static str, i64>,
+    pub statuses: BTreeMap<Cow<'static, str>, i64>,
     /// When its last command became final. `None` while one is open.
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -282,7 +283,7 @@ fn summed(tenant: &TenantId, batch_id: Uuid, rows: &[StatusRow]) -> Option<Batch
         expires_at: *expires_at,
         commands: rows.iter().map(|row| row.1).sum(),
         open,
-        statuses: rows.iter().map(|row| (row.0.label(), row.1)).collect(),
+        statuses: rows.iter().map(|row| (row.0.label().into(), row.1)).collect(),
         finished_at: finished_at.filter(|_| open == 0),
     })
 }

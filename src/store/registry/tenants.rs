@@ -4,7 +4,7 @@
 //! remove a tenant that has devices.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -14,7 +14,7 @@ use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
 /// A tenant's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum TenantStatus {
     /// Its devices may publish.

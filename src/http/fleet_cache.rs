@@ -1,0 +1,178 @@
+//! Keeps the numbers of the fleet for some seconds, so that many viewers cost what one costs.
+//!
+//! One request counts at a time; the others get the last numbers meanwhile. While Postgres does not
+//! answer, the last numbers stay, with their time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use crate::clock;
+use crate::domain::ids::TenantId;
+use crate::domain::time::Timestamp;
+use crate::link::overview::{self, LinkOverview};
+use crate::registry::revocation::progress::{self, RevocationSteps};
+use crate::store::certificates::revocation_ledger::{self, CrlRow};
+use crate::store::connection::database::Database;
+use crate::store::reads::fleet::{FleetNumbers, numbers};
+
+/// The least time between two counts.
+const LEAST_AGE: Duration = Duration::from_secs(2);
+
+/// A count may take this share of the time at most: what takes 200 ms is repeated after 10 s.
+const SHARE: u32 = 50;
+
+/// How long a count may take, also while no connection is free.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The most tenants whose numbers are kept: viewers that are bound to one see only it.
+const TENANTS_MAX: usize = 64;
+
+/// The numbers of all tenants, and of some. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct FleetCache(Arc<Mutex<BTreeMap<Option<TenantId>, Arc<FleetEntry>>>>);
+
+/// Where the numbers come from.
+#[derive(Clone, Copy)]
+pub(crate) struct FleetSource<'a> {
+    pub database: &'a Database,
+    /// Whether Postgres answered when it was probed last.
+    pub is_up: bool,
+    /// A count takes one of them.
+    pub permits: &'a Semaphore,
+}
+
+/// The numbers of one scope.
+#[derive(Default)]
+struct FleetEntry {
+    last: Mutex<LastCount>,
+    /// Held while counting.
+    counting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+struct LastCount {
+    known: Option<Arc<KnownFleet>>,
+    /// When to count again.
+    due: Option<Instant>,
+    /// Why the last count failed.
+    failure: Option<String>,
+}
+
+/// What is known of the fleet, and since when.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownFleet {
+    pub at: Timestamp,
+    /// How long Postgres took to answer the first, small query, in milliseconds.
+    pub answer_ms: f64,
+    pub numbers: FleetNumbers,
+    pub crl: CrlRow,
+    pub revocation: Option<RevocationSteps>,
+    pub links: Vec<LinkOverview>,
+}
+
+/// What is known, and why it is not current.
+pub(crate) struct FleetAnswer {
+    pub known: Option<Arc<KnownFleet>>,
+    pub failure: Option<String>,
+}
+
+// === impl FleetCache ===
+
+impl FleetCache {
+    /// The numbers of a tenant, or of all; not older than some seconds while Postgres answers.
+    pub(crate) async fn current(
+        &self,
+        source: FleetSource<'_>,
+        tenant: Option<&TenantId>,
+    ) -> FleetAnswer {
+        let entry = self.entry(tenant);
+        if !source.is_up {
+            let failure = Some("Postgres does not answer".to_owned());
+            return FleetAnswer { known: entry.last().known, failure };
+        }
+        if entry.is_due() {
+            if let Ok(_counting) = entry.counting.try_lock() {
+                entry.count(source, tenant).await;
+            } else if entry.last().known.is_none() {
+                // The first numbers are on their way.
+                drop(entry.counting.lock().await);
+            }
+        }
+        let LastCount { known, failure, .. } = entry.last();
+        FleetAnswer { known, failure }
+    }
+
+    fn entry(&self, tenant: Option<&TenantId>) -> Arc<FleetEntry> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() > TENANTS_MAX {
+            entries.retain(|tenant, _| tenant.is_none());
+        }
+        Arc::clone(entries.entry(tenant.cloned()).or_default())
+    }
+}
+
+// === impl FleetEntry ===
+
+impl FleetEntry {
+    fn last(&self) -> LastCount {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_due(&self) -> bool {
+        self.last().due.is_none_or(|due| due <= Instant::now())
+    }
+
+    async fn count(&self, source: FleetSource<'_>, tenant: Option<&TenantId>) {
+        let started_at = Instant::now();
+        let counted = timeout(PATIENCE, async {
+            let _permit = source.permits.acquire().await;
+            KnownFleet::read(source.database, tenant).await
+        });
+        let counted = counted.await;
+        let failure = match counted {
+            Ok(Ok(known)) => {
+                let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = LastCount { known: Some(Arc::new(known)), due: None, failure: None };
+                None
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some("Postgres did not answer within 2 s".to_owned()),
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.failure = failure;
+        last.due = Some(Instant::now() + LEAST_AGE.max(started_at.elapsed() * SHARE));
+        if last.failure.is_some() {
+            last.due = Some(Instant::now() + LEAST_AGE);
+        }
+    }
+}
+
+// === impl KnownFleet ===
+
+impl KnownFleet {
+    async fn read(database: &Database, tenant: Option<&TenantId>) -> Result<Self, String> {
+        let now = clock::now();
+        let started_at = Instant::now();
+        let crl = revocation_ledger::published(database.pool()).await;
+        let crl = crl.map_err(|outage| outage.to_string())?;
+        let answer_ms = started_at.elapsed().as_secs_f64() * 1000.0;
+        let counted = numbers(database.pool(), tenant, now.to_utc()).await;
+        let numbers = counted.map_err(|outage| outage.to_string())?;
+        let revocation = match &numbers.last_revocation {
+            // It may have been cleared meanwhile.
+            Some(last) => progress::read(database, last.certificate_id).await.ok(),
+            None => None,
+        };
+        let links = if tenant.is_none() {
+            overview::list(database).await.map_err(|outage| outage.to_string())?
+        } else {
+            Vec::new()
+        };
+        let revocation = revocation.as_ref().map(RevocationSteps::from);
+        Ok(Self { at: now, answer_ms, numbers, crl, revocation, links })
+    }
+}

@@ -32,6 +32,7 @@ pub(crate) mod form;
 pub(crate) mod frame;
 mod guard;
 mod headers;
+mod jump;
 pub(crate) mod keys;
 pub(crate) mod list;
 pub(crate) mod login;
@@ -73,6 +74,7 @@ fn pages() -> Router<ConsoleState> {
     Router::new()
         .route("/console/logout", post(login::sign_out))
         .merge(overview::routes())
+        .merge(jump::routes())
         .route("/console/preferences", post(choose::save))
         .route("/console/{*rest}", get(no_such_page))
 }

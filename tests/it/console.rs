@@ -2,3 +2,4 @@
 
 pub mod browser;
 mod login;
+mod overview;

@@ -104,7 +104,7 @@
       const html = await answer.text();
       if (isPaused || isReading(part)) return;
       if (answer.ok) {
-        await window.htmx.swap({ target: part, text: html, swap: "innerMorph" });
+        await window.htmx.swap({ sourceElement: part, target: part, text: html, swap: "innerMorph" });
         refreshTimes(part);
       }
       part.classList.toggle("stale", !answer.ok);

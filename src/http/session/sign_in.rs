@@ -98,6 +98,7 @@ impl Sessions {
             let actor = Actor::of_console(&person.name);
             self.look_up(sessions::close(self.shared.database.pool(), &actor, secret.hash()))
                 .await?;
+            self.recent().note(secret.hash(), None, self.now());
         }
         Ok(clear_cookie(&arrival))
     }

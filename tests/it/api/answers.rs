@@ -96,6 +96,8 @@ fn others(recorder: &Recorder<'_>) {
         &["acme"],
         &json!({ "device_id": "pump-9", "metadata": { "a": 1 } }),
     );
+    recorder.get("/overview", &[]);
+    recorder.get("/overview?tenant=acme", &[]);
     recorder.get("/devices", &[]);
     recorder.get("/tenants/{tenant}/devices", &["acme"]);
     recorder.get(device, &["acme", "pump-9"]);

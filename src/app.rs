@@ -158,6 +158,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     ops.spawn("pulse", pulse.run(clock::now, ops_stop.clone()));
+    ops.spawn("fleet", daemon.api.clone().keep_fleet_current(ops_stop.clone()));
     daemon.start_api(&mut ops).await?;
     daemon.start_hooks(&mut ops).await?;
     daemon.start_public(&mut ops).await?;

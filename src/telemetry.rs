@@ -26,6 +26,6 @@ pub(crate) mod log_writer;
 pub(crate) mod logs;
 pub mod metrics;
 pub(crate) mod mqtt_api;
-pub mod pulse;
+pub(crate) mod pulse;
 pub(crate) mod revocation;
 pub(crate) mod store;

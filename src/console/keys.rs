@@ -86,7 +86,8 @@ pub fn console_keys_table() -> String {
         let _ = writeln!(page, "| {} | {label} | {place} |", keys.join(" "));
     };
     for binding in KEYS {
-        row(binding.keys, binding.label, binding.place);
+        let always = if binding.has_modifier { ", also when single keys are off" } else { "" };
+        row(binding.keys, binding.label, &format!("{}{always}", binding.place));
     }
     for entry in NAVIGATION {
         if let Some(key) = entry.key {

@@ -48,7 +48,7 @@ async fn show(
     visit: Visit,
 ) -> Result<WebPage<OverviewPage>, PageError> {
     let part = current(&console, &visit).await?;
-    let frame = visit.frame("Overview", NavPage::Overview).same_by("status", "GET", TARGET);
+    let frame = visit.frame("Overview", NavPage::Overview).same_by("health", "GET", TARGET);
     Ok(WebPage(OverviewPage { frame, part }))
 }
 

@@ -7,9 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::filters;
 use super::markup::Markup;
-use super::query::{PageQuery, segment};
+use super::query::PageQuery;
 use super::svg::{Bar, Bars, Share, Spark, meter, short, stack_bar};
-use crate::http::{LinkView, OverviewView, ReasonView};
+use crate::http::{OverviewView, ReasonView};
+use crate::link::overview::LinkOverview;
 
 /// The part.
 #[derive(Template)]
@@ -82,10 +83,6 @@ impl OverviewPart {
         Bars { label: "Certificates by the week of their end", unit: "week", bars: &bars }.draw()
     }
 
-    fn device_href(tenant: &str, device: &str) -> String {
-        format!("/console/devices/{}/{}", segment(tenant), segment(device))
-    }
-
     /// The tone and the icon of a component.
     fn tone(state: &str) -> (&'static str, &'static str) {
         match state {
@@ -96,7 +93,7 @@ impl OverviewPart {
         }
     }
 
-    fn link_tone(link: &LinkView) -> &'static str {
+    fn link_tone(link: &LinkOverview) -> &'static str {
         match link.state.as_str() {
             "up" => "ok",
             "standby" | "connecting" => "info",
@@ -130,7 +127,11 @@ fn tiles(view: &OverviewView) -> Vec<FlowTile> {
         flow.history.iter().map(of).collect()
     };
     let rates = &flow.rates;
-    let share = if rates.received > 0.0 { rates.refused / rates.received * 100.0 } else { 0.0 };
+    let share = if rates.received > 0.0 {
+        (rates.refused / rates.received * 100.0).min(100.0)
+    } else {
+        0.0
+    };
     let began = view.refusals.iter().flatten().filter(|reason| reason.is_new);
     let began = began.filter_map(|reason| reason.began_at).min();
     let waiting = as_f64(flow.queue + flow.unacknowledged);
@@ -161,10 +162,10 @@ fn tiles(view: &OverviewView) -> Vec<FlowTile> {
             chart: line("Duplicate, last hour", "/s", "quiet", each(|p| Some(p.rates.duplicate))),
         },
         FlowTile {
-            label: "Receipt to commit",
+            label: "Latency",
             value: milliseconds(rates.p99_ms),
             unit: " ms p99",
-            note: format!("p50 {} ms", milliseconds(rates.p50_ms)),
+            note: format!("from receipt to commit, p50 {} ms", milliseconds(rates.p50_ms)),
             href: "/console/doctor",
             chart: line("p99, last hour", " ms", "", each(|point| point.rates.p99_ms)),
         },

@@ -1,13 +1,14 @@
 //! Keeps the numbers of the fleet for some seconds, so that many viewers cost what one costs.
 //!
-//! One request counts at a time; the others get the last numbers meanwhile. While Postgres does not
+//! Only the first request waits for a count: then a task counts while the overview is looked at, and
+//! requests get the last numbers. While Postgres does not
 //! answer, the last numbers stay, with their time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::clock;
@@ -22,8 +23,8 @@ use crate::store::reads::fleet::{FleetNumbers, numbers};
 /// The least time between two counts.
 const LEAST_AGE: Duration = Duration::from_secs(2);
 
-/// A count may take this share of the time at most: what takes 200 ms is repeated after 10 s.
-const SHARE: u32 = 50;
+/// A count may take this share of the time at most: what takes 200 ms is repeated after 4 s.
+const SHARE: u32 = 20;
 
 /// How long a count may take, also while no connection is free.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,7 +34,11 @@ const TENANTS_MAX: usize = 64;
 
 /// The numbers of all tenants, and of some. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct FleetCache(Arc<Mutex<BTreeMap<Option<TenantId>, Arc<FleetEntry>>>>);
+pub(crate) struct FleetCache {
+    entries: Arc<Mutex<BTreeMap<Option<TenantId>, Arc<FleetEntry>>>>,
+    /// Wakes the task: someone looks at numbers that are due.
+    wanted: Arc<Notify>,
+}
 
 /// Where the numbers come from.
 #[derive(Clone, Copy)]
@@ -58,6 +63,8 @@ struct LastCount {
     known: Option<Arc<KnownFleet>>,
     /// When to count again.
     due: Option<Instant>,
+    /// Whether someone has looked since it was due.
+    is_wanted: bool,
     /// Why the last count failed.
     failure: Option<String>,
 }
@@ -95,19 +102,39 @@ impl FleetCache {
             return FleetAnswer { known: entry.last().known, failure };
         }
         if entry.is_due() {
-            if let Ok(_counting) = entry.counting.try_lock() {
-                entry.count(source, tenant).await;
-            } else if entry.last().known.is_none() {
-                // The first numbers are on their way.
-                drop(entry.counting.lock().await);
+            if entry.last().known.is_some() {
+                entry.want();
+                self.wanted.notify_one();
+            } else {
+                // The first request counts, and others wait for it.
+                let _counting = entry.counting.lock().await;
+                if entry.is_due() {
+                    entry.count(source, tenant).await;
+                }
             }
         }
         let LastCount { known, failure, .. } = entry.last();
         FleetAnswer { known, failure }
     }
 
+    /// Waits until someone looks at numbers that are due.
+    pub(crate) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Counts again what is looked at.
+    pub(crate) async fn count_wanted(&self, source: FleetSource<'_>) {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (tenant, entry) in entries {
+            if entry.take_want() {
+                let _counting = entry.counting.lock().await;
+                entry.count(source, tenant.as_ref()).await;
+            }
+        }
+    }
+
     fn entry(&self, tenant: Option<&TenantId>) -> Arc<FleetEntry> {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() > TENANTS_MAX {
             entries.retain(|tenant, _| tenant.is_none());
         }
@@ -120,6 +147,15 @@ impl FleetCache {
 impl FleetEntry {
     fn last(&self) -> LastCount {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn want(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).is_wanted = true;
+    }
+
+    fn take_want(&self) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut last.is_wanted)
     }
 
     fn is_due(&self) -> bool {
@@ -136,7 +172,7 @@ impl FleetEntry {
         let failure = match counted {
             Ok(Ok(known)) => {
                 let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-                *last = LastCount { known: Some(Arc::new(known)), due: None, failure: None };
+                last.known = Some(Arc::new(known));
                 None
             }
             Ok(Err(error)) => Some(error),

@@ -96,8 +96,8 @@
     try {
       const headers = { "HX-Request": "true" };
       const answer = await fetch(part.dataset.live, { headers, redirect: "manual" });
-      if (answer.type === "opaqueredirect") {
-        location.reload();
+      if (answer.type === "opaqueredirect" || answer.status === 401) {
+        location.assign(answer.headers.get("HX-Redirect") ?? location.href);
         return;
       }
       if (answer.status === 204) return;

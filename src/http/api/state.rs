@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::access::Acting;
 use super::auth::AdminTokenHash;
@@ -114,6 +115,17 @@ impl Api {
             database: &self.database,
             is_up: self.pulse.gauges().is_database_up,
             permits: &self.working_permits,
+        }
+    }
+
+    /// Counts the fleet again while the overview is looked at, until `stop`.
+    pub async fn keep_fleet_current(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.fleet.wanted() => {}
+            }
+            self.fleet.count_wanted(self.fleet_source()).await;
         }
     }
 

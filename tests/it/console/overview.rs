@@ -58,7 +58,7 @@ fn one_look_says_how_the_fleet_is() {
     assert!(page.len() < 50_000, "the page has {} bytes", page.len());
 
     let part = admin.get_with("/console/overview/part", "HX-Request: true\r\n").page();
-    assert!(part.starts_with("<") && !part.contains("<html"), "{part}");
+    assert!(part.contains("<ul class=\"health\"") && !part.contains("<html"), "{part}");
 }
 
 #[test]
@@ -82,7 +82,6 @@ fn the_frame_keeps_what_a_browser_prefers_and_errors_are_pages() {
     assert_eq!(style.status, 200);
     assert!(style.head.contains("immutable") && style.head.contains("text/css"), "{}", style.head);
 
-    assert_eq!(admin.get("/console/go?search=pump-2").redirected(), "/console/devices/acme/pump-2");
     let typed = "/console/go?search=tenant%2Fglobex%2Fdevice%2Fmeter-1%2Ftelemetry";
     assert_eq!(admin.get(typed).redirected(), "/console/devices/globex/meter-1");
     let unknown = admin.get("/console/go?search=0199b0f2-0000-7000-8000-000000000001");

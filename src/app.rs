@@ -129,7 +129,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let guests = Guests::new(database.clone(), config.public.max_guests, clock::now);
     let signal = ChangeSignal::default();
     let (replays, certificates) = (metrics.replay.clone(), metrics.certificates.clone());
-    let sessions = Sessions::new(&config, database.clone(), metrics.console.clone(), clock::now);
+    let sessions = Sessions::new(&config, database.clone(), &metrics, clock::now);
     let pulse = Pulse::new(metrics.clone(), clock::now());
     let api = Api::new(
         config.clone(),

@@ -1,7 +1,7 @@
 //! The command line: parses the arguments, runs one command, returns its exit code.
 //!
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
-//! operate it; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
+//! operate it, [`console`] opens its pages; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
 //! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
@@ -9,6 +9,7 @@
 pub(crate) mod access;
 pub(crate) mod certificates;
 pub(crate) mod config;
+pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod downlink;
 pub(crate) mod explain;
@@ -133,6 +134,15 @@ enum Command {
         after_help = "Exit code 0 when no finding is an error, 1 when one is.\n\nExample:\n  sluice doctor --output json"
     )]
     Doctor,
+    /// Print a link that signs you in at the console, once, within a minute
+    #[command(
+        after_help = "The audit log shows you by the name of your user. The link works at every replica.\n\n\
+            Examples:\n  sluice console\n  sluice console --role viewer --print-url https://sluice.example.org"
+    )]
+    Console(console::ConsoleArgs),
+    /// Manage operators: who may use the console and the API by name
+    #[command(subcommand, after_help = "Example:\n  sluice operator add alice --role operator")]
+    Operator(registry::operator::OperatorCommand),
     /// Manage tenants, the owners of devices
     #[command(subcommand, after_help = "Example:\n  sluice tenant add acme --name 'Acme Pumps'")]
     Tenant(registry::tenant::TenantCommand),
@@ -250,6 +260,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Retention(args) => retention::run(args, &config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,
+            Command::Console(args) => console::run(args, &config, output).await,
+            Command::Operator(command) => registry::operator::run(command, &config, output).await,
             Command::Tenant(command) => registry::tenant::run(command, &config, output).await,
             Command::Device(command) => registry::device::run(command, &config, output).await,
             Command::Downlink(command) => downlink::command::run(command, &config, output).await,

@@ -39,6 +39,7 @@ pub(crate) mod login;
 pub(crate) mod markup;
 mod navigation;
 pub(crate) mod notice;
+mod operators;
 mod overview;
 mod overview_cache;
 mod overview_part;
@@ -75,6 +76,7 @@ fn pages() -> Router<ConsoleState> {
         .route("/console/logout", post(login::sign_out))
         .merge(overview::routes())
         .merge(jump::routes())
+        .merge(operators::routes())
         .route("/console/preferences", post(choose::save))
         .route("/console/{*rest}", get(no_such_page))
 }

@@ -5,7 +5,8 @@
 //! renews, rotates, imports and revokes, one decision per file. [`revocation`] carries a revoked row
 //! to its proof at the broker. [`access_rules`] keeps the broker's access rules equal to the
 //! registry. [`authority_watch`] reports the end of the authority. [`guests`] issues short-lived
-//! public credentials. [`enrolment`] makes the codes of first certificates and redeems them. [`health`] is how its tasks report faults.
+//! public credentials. [`enrolment`] makes the codes of first certificates and redeems them. [`operators`] makes the
+//! tokens of people. [`health`] is how its tasks report faults.
 //!
 //! Everything that signs follows one order: judge the request, plan, reserve the serial number,
 //! sign, store the row. A refusal stores nothing, and a power cut leaves a record of every number
@@ -19,6 +20,7 @@ pub(crate) mod devices;
 pub(crate) mod enrolment;
 pub mod guests;
 mod health;
+pub(crate) mod operators;
 pub(crate) mod revocation;
 pub(crate) mod tenants;
 

@@ -48,6 +48,7 @@ impl Daemon {
         let listener = listen("HTTP_BIND", self.config.http.api_bind).await?;
         let api = self.api.clone();
         let pages = self.config.console.is_on.then(|| console_router(&PageApi::new(api.clone())));
+        tasks.spawn("console_sessions", api.sessions.clone().keep(self.stop.clone()));
         let metrics = self.metrics.http.api.clone();
         tasks.spawn("api", http::serve_api(listener, api, pages, metrics, self.stop.clone()));
         Ok(())

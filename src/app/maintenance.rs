@@ -25,7 +25,6 @@ impl Daemon {
         self.start_database_upkeep(tasks);
         self.start_certificate_upkeep(tasks);
         self.start_revocation(tasks);
-        tasks.spawn("console_sessions", self.api.sessions.clone().keep(self.stop.clone()));
     }
 
     fn start_database_upkeep(&self, tasks: &mut Tasks) {

@@ -24,6 +24,7 @@ pub struct CommandContext {
     pub database: Database,
     /// The name in the audit log: `cli:<user>`.
     pub actor: Actor,
+    user: String,
 }
 
 // === impl CommandContext ===
@@ -39,7 +40,14 @@ impl CommandContext {
 
     /// Skips the schema check, for commands that migrate first; connects with the first statement.
     pub fn before_the_schema(config: &Config) -> Result<Self, Failure> {
-        Ok(Self { database: open_database(config)?, actor: Actor::new(&format!("cli:{}", user())) })
+        let user = user();
+        let actor = Actor::new(&format!("cli:{user}"));
+        Ok(Self { database: open_database(config)?, actor, user })
+    }
+
+    /// The user who runs the command.
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     /// The context of one registry action at the current time.

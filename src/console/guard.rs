@@ -5,6 +5,7 @@
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::Next;
@@ -45,6 +46,9 @@ pub(super) async fn require_person(
         }
         Err(error) => error.into_response(),
     };
+    if let Some(cookie) = &person.new_cookie {
+        response.headers_mut().append(SET_COOKIE, cookie.clone());
+    }
     // The page of an error shows who is signed in.
     response.extensions_mut().insert(person);
     response

@@ -1,9 +1,10 @@
 //! `/console/login` and `/console/logout`: signs a person in by a token, and out. [`link`] signs in
-//! by a one-time link.
+//! by a one-time link, [`provider`] by an identity provider.
 //!
 //! After a login the browser gets a new cookie and returns to the page that it wanted.
 
 pub(crate) mod link;
+mod provider;
 
 use askama::Template;
 use axum::Router;
@@ -38,6 +39,8 @@ struct LoginPage {
     frame: Frame,
     next: String,
     error: String,
+    /// The identity provider, if people can sign in by one.
+    provider: Option<String>,
 }
 
 /// The form of the login page.
@@ -52,6 +55,8 @@ pub(crate) struct TokenForm {
 pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
         .route(LOGIN, get(show).post(sign_in))
+        .route("/console/login/provider", get(provider::begin))
+        .route("/console/login/return", get(provider::finish))
         .route("/console/link", get(link::show).post(link::sign_in))
 }
 
@@ -69,9 +74,9 @@ pub(super) async fn sign_out(
 
 // === private helpers ===
 
-async fn show(around: Surroundings) -> Response {
+async fn show(State(console): State<ConsoleState>, around: Surroundings) -> Response {
     let next = around.query.get("next").unwrap_or_default().to_owned();
-    page(StatusCode::OK, &around, &next, String::new())
+    page(&console, StatusCode::OK, &around, &next, String::new())
 }
 
 async fn sign_in(
@@ -83,7 +88,7 @@ async fn sign_in(
     match console.api.sessions().sign_in_by_token(&parts, &form.token).await {
         Ok(cookie) => signed_in(cookie, &form.next),
         Err(error) => refuse(&error, "The token is wrong.", |status, text| {
-            page(status, &around, &form.next, text)
+            page(&console, status, &around, &form.next, text)
         }),
     }
 }
@@ -110,7 +115,10 @@ fn refuse(
     let status = match error {
         SignInError::Wrong => StatusCode::UNAUTHORIZED,
         SignInError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-        SignInError::NeedsHttps => StatusCode::FORBIDDEN,
+        SignInError::NeedsHttps | SignInError::WrongHost | SignInError::NoRole(_) => {
+            StatusCode::FORBIDDEN
+        }
+        SignInError::Provider(_) => StatusCode::BAD_GATEWAY,
         SignInError::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
         SignInError::NoSecret => StatusCode::INTERNAL_SERVER_ERROR,
     };
@@ -125,9 +133,17 @@ fn refuse(
     response
 }
 
-fn page(status: StatusCode, around: &Surroundings, next: &str, error: String) -> Response {
+fn page(
+    console: &ConsoleState,
+    status: StatusCode,
+    around: &Surroundings,
+    next: &str,
+    error: String,
+) -> Response {
+    let provider = console.api.sessions().provider().map(str::to_owned);
     let frame = around.frame("Sign in", NavPage::Elsewhere, None);
-    (status, WebPage(LoginPage { frame, next: own_page(next).to_owned(), error })).into_response()
+    (status, WebPage(LoginPage { frame, next: own_page(next).to_owned(), error, provider }))
+        .into_response()
 }
 
 #[cfg(test)]

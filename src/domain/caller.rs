@@ -83,7 +83,9 @@ pub fn role_of_groups<'a>(
     groups: &[impl AsRef<str>],
 ) -> Option<&'a GroupRole> {
     let mut best: Option<&GroupRole> = None;
-    for one in setting.iter().filter(|one| groups.iter().any(|group| group.as_ref() == one.group)) {
+    let has =
+        |one: &GroupRole| groups.iter().any(|group| is_same_group(group.as_ref(), &one.group));
+    for one in setting.iter().filter(|one| has(one)) {
         if best.is_none_or(|best| one.role > best.role) {
             best = Some(one);
         }
@@ -127,6 +129,11 @@ impl fmt::Display for CallerRole {
 }
 
 // === private helpers ===
+
+/// Some providers write groups as paths, with a leading slash.
+fn is_same_group(one: &str, other: &str) -> bool {
+    one.strip_prefix('/').unwrap_or(one) == other.strip_prefix('/').unwrap_or(other)
+}
 
 fn parse_caller(entry: &str) -> Option<NamedCaller> {
     let (name, role, tenant) = parse_grant(entry)?;
@@ -186,6 +193,7 @@ mod tests {
         assert_eq!(role(&[]), None);
         assert_eq!(role(&["all"]), Some(("viewer", String::new())));
         assert_eq!(role(&["beta", "all", "/acme/ops"]), Some(("operator", "acme".to_owned())));
+        assert_eq!(role(&["acme/ops", "/all"]), Some(("operator", "acme".to_owned())));
         assert_eq!(role(&["cn=x"]), Some(("operator", String::new())));
         assert_eq!(role(&["all", "root"]), Some(("admin", String::new())));
         for wrong in ["", "a", "a=root", "=admin", "a=admin@", "a=viewer,a=admin"] {

@@ -100,9 +100,6 @@ impl fmt::Display for OperatorName {
 // === impl SignInMethod ===
 
 impl SignInMethod {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::AdminToken, Self::Operator, Self::Link, Self::Oidc];
-
     /// Its name, as the table stores it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -111,11 +108,6 @@ impl SignInMethod {
             Self::Link => "link",
             Self::Oidc => "oidc",
         }
-    }
-
-    /// The method of this name.
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.label() == label)
     }
 }
 
@@ -141,12 +133,5 @@ mod tests {
             assert!(!is_operator_token(wrong.as_bytes()), "{wrong}");
         }
         assert!(!is_operator_token(text.replace('_', "-").as_bytes()));
-    }
-
-    #[test]
-    fn each_method_reads_back_from_its_label() {
-        for method in SignInMethod::ALL {
-            assert_eq!(SignInMethod::from_label(method.label()), Some(method));
-        }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. [`state`] is what every endpoint works with;
 //! 2. [`auth`] authenticates the sender, [`grant`] checks its role and its tenant ([`access`],
-//!    [`grant_scope`]);
+//!    [`grant_scope`]), [`mask`] removes payloads from what viewers read;
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
 //! 4. [`extract`] reads a request, [`params`] its values, [`condition`] the version it is
 //!    for, [`renamed`] old names of parameters;
@@ -22,6 +22,7 @@ pub(crate) mod downlink_errors;
 pub(crate) mod extract;
 mod grant;
 mod grant_scope;
+pub(crate) mod mask;
 pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod page_api;

@@ -3,7 +3,8 @@
 //!
 //! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`],
-//! [`ca`], [`commands`], [`command_batches`], [`shadows`], [`me`]. An endpoint contains no SQL.
+//! [`ca`], [`commands`], [`command_batches`], [`shadows`], [`me`],
+//! [`operators`]. An endpoint contains no SQL.
 
 pub(crate) mod ca;
 pub(crate) mod certificates;
@@ -15,6 +16,7 @@ pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
 pub(crate) mod links;
 pub(crate) mod me;
+pub(crate) mod operators;
 pub(crate) mod overview;
 pub(crate) mod quarantine;
 pub(crate) mod revocations;

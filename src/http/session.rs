@@ -4,8 +4,9 @@
 //!
 //! 1. [`arrival`] says from where a request comes, and whether by HTTPS;
 //! 2. [`cookie`] holds the secret of a session, and the token that each change must repeat;
-//! 3. [`person`] finds the person of a request, [`sign_in`] opens and ends sessions;
-//! 4. [`recent`] remembers them for the time in which Postgres does not answer;
+//! 3. [`person`] finds the person of a request, also by [`proxy`]; [`sign_in`] opens and ends
+//!    sessions, also by an identity provider ([`oidc`]);
+//! 4. [`recent`] remembers people for the time in which Postgres does not answer;
 //! 5. [`attempts`] limits the tries of an address, [`upkeep`] deletes sessions that have ended.
 //!
 //! Sessions are rows of Postgres, so replicas and restarts agree on them. It renders no page.
@@ -13,7 +14,9 @@
 pub(crate) mod arrival;
 pub(crate) mod attempts;
 pub(crate) mod cookie;
+mod oidc;
 pub(crate) mod person;
+mod proxy;
 pub(crate) mod recent;
 pub(crate) mod sign_in;
 pub(crate) mod upkeep;
@@ -25,12 +28,16 @@ use axum::http::Extensions;
 use axum::http::request::Parts;
 use tokio::sync::Semaphore;
 
+use crate::access::oidc::OidcClient;
+use crate::access::tokens::key_refresh::KeyRefresher;
 use crate::config::Config;
 use crate::config::sections::console::ConsoleConfig;
 use crate::domain::time::{Clock, Timestamp};
 use crate::domain::token::TokenHash;
 use crate::store::connection::database::Database;
 use crate::telemetry::console::ConsoleMetrics;
+use crate::telemetry::logs::Repeated;
+use crate::telemetry::metrics::Metrics;
 use arrival::Arrival;
 use attempts::Attempts;
 use recent::RecentPeople;
@@ -41,6 +48,9 @@ const LOOKUPS_MAX: usize = 2;
 
 /// How long a look-up may take: pages say within seconds that Postgres does not answer.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The interval between log lines about headers that only a trusted proxy may send.
+const FOREIGN_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The sessions of the console. Clones share it.
 #[derive(Clone)]
@@ -57,6 +67,10 @@ struct Shared {
     lookups: Semaphore,
     attempts: Mutex<Attempts>,
     recent: Mutex<RecentPeople>,
+    foreign_log: Mutex<Repeated>,
+    oidc: Option<OidcClient>,
+    /// Keep the keys of the identity provider; the upkeep runs them.
+    refreshers: Mutex<Vec<KeyRefresher>>,
     clock: Clock,
 }
 
@@ -64,17 +78,26 @@ struct Shared {
 
 impl Sessions {
     /// For these settings and this database.
-    pub fn new(config: &Config, database: Database, metrics: ConsoleMetrics, clock: Clock) -> Self {
+    pub fn new(config: &Config, database: Database, metrics: &Metrics, clock: Clock) -> Self {
         let admin_token = config.http.admin_token.as_ref();
+        let oidc = config.console.oidc.as_ref().and_then(|oidc| {
+            let issuers = &config.access.issuers;
+            let issuer = issuers.iter().find(|issuer| issuer.issuer == oidc.issuer)?;
+            Some(OidcClient::open(oidc.clone(), issuer, &metrics.issuer_keys, clock))
+        });
+        let (oidc, refreshers) = oidc.unzip();
         Self {
             shared: Arc::new(Shared {
                 database,
                 settings: config.console.clone(),
                 admin_token: admin_token.map(|token| TokenHash::of(token.expose())),
-                metrics,
+                metrics: metrics.console.clone(),
                 lookups: Semaphore::new(LOOKUPS_MAX),
                 attempts: Mutex::new(Attempts::new()),
                 recent: Mutex::default(),
+                foreign_log: Mutex::new(Repeated::new(FOREIGN_LOG_INTERVAL)),
+                oidc,
+                refreshers: Mutex::new(refreshers.unwrap_or_default()),
                 clock,
             }),
         }
@@ -104,6 +127,10 @@ impl Sessions {
 
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.shared.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn foreign_log(&self) -> MutexGuard<'_, Repeated> {
+        self.shared.foreign_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

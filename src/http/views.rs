@@ -11,6 +11,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod devices;
 pub(crate) mod enrolment;
 pub(crate) mod events;
+pub(crate) mod operators;
 pub(crate) mod overview;
 pub(crate) mod revocation;
 pub(crate) mod shadows;

@@ -3,3 +3,6 @@
 pub mod browser;
 mod login;
 mod overview;
+mod people;
+mod provider;
+mod roles;

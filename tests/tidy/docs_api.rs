@@ -81,10 +81,10 @@ fn section(method: &str, path: &str, operation: &Value) -> String {
     let title = format!("`{method} {path}`");
     let mut text = format!("\n### {title}\n\n{}.", operation["summary"].as_str().unwrap());
     let needs_token = !operation["security"].as_array().unwrap().is_empty();
-    text.push_str(if needs_token { " Needs `ADMIN_TOKEN`." } else { " Needs no token." });
     let _ = match operation["x-sluice-role"].as_str().unwrap() {
-        "none" => write!(text, " Over MQTT: everyone."),
-        role => write!(text, " Over MQTT: {role}."),
+        _ if !needs_token => write!(text, " Needs no token."),
+        "none" => write!(text, " Needs any token, and over MQTT none."),
+        role => write!(text, " Role: {role}."),
     };
     let body = &operation["requestBody"]["content"]["application/json"]["schema"];
     if !body.is_null() {

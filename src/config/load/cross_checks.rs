@@ -37,6 +37,12 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
         );
     }
     check_est(config, reader);
+    if let Some(oidc) = &config.console.oidc
+        && !config.access.issuers.iter().any(|issuer| issuer.issuer == oidc.issuer)
+    {
+        let why = "the keys of the identity provider verify its tokens: make it JWT_ISSUER, or an issuer of JWT_ISSUERS_PATH";
+        reader.conflict(&["CONSOLE_OIDC_ISSUER"], why);
+    }
     let inner = [config.http.api_bind, config.http.ops_bind, config.http.hooks_bind];
     let names = ["HTTP_BIND", "OPS_BIND", "HOOKS_BIND"];
     for (name, bind) in names.into_iter().zip(inner) {

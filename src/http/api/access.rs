@@ -1,4 +1,4 @@
-//! What a route demands of a caller over MQTT: a role, and where the request names the tenant whose
+//! What a route demands of its caller: a role, and where the request names the tenant whose
 //! rows it is about.
 //!
 //! It holds the answers only; `grant` checks a request against them.
@@ -43,7 +43,7 @@ pub enum CallerProof {
     },
 }
 
-/// What a route demands of a caller over MQTT.
+/// What a route demands of its caller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RouteAccess {
     pub path: &'static str,
@@ -53,6 +53,8 @@ pub(super) struct RouteAccess {
     pub is_public: bool,
     /// Whether the response to this body would contain a secret.
     pub gives_secret: fn(&[u8]) -> bool,
+    /// The fields of the response that hold payloads, which viewers do not see.
+    pub payloads: &'static [&'static str],
 }
 
 /// Where a request names the tenant whose rows it is about.
@@ -123,7 +125,7 @@ impl Acting {
         Self { role: CallerRole::Admin, tenant: None, is_person: true }
     }
 
-    fn of(identity: &CallIdentity) -> Self {
+    pub(super) fn of(identity: &CallIdentity) -> Self {
         let is_person = identity.is_person;
         match &identity.proof {
             CallerProof::Named { role, tenant } => {
@@ -155,7 +157,7 @@ impl RouteAccess {
             _ if is_row_of_tenant => CallerRole::Operator,
             _ => CallerRole::Admin,
         };
-        Self { path, role, scope, is_public: false, gives_secret: |_| false }
+        Self { path, role, scope, is_public: false, gives_secret: |_| false, payloads: &[] }
     }
 }
 

@@ -149,7 +149,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Whether a proxy forwarded the request: behind a proxy on this machine, every request looks
 /// local.
-fn is_forwarded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.contains_key(FORWARDED) || headers.contains_key(FORWARDED_FOR)
 }
 

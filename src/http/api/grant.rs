@@ -1,6 +1,7 @@
-//! Checks a request of a caller over MQTT against what its route demands.
+//! Checks a request against what its route demands: over MQTT, by the token of an operator, and at
+//! the console.
 //!
-//! A request over HTTP carries the admin token and passes. A caller that is bound to a tenant never
+//! A request over HTTP with the admin token passes. A caller that is bound to a tenant never
 //! reads another tenant's rows: not by a path, a parameter, a cursor or a body, and not by the
 //! identifier of a certificate or an event. For such a caller these do not exist.
 
@@ -8,9 +9,10 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::access::{CallIdentity, CallerProof, RouteAccess};
+use super::access::{Acting, CallIdentity, CallerProof, RouteAccess};
 use super::extract::body_of;
 use super::grant_scope::{ScopedRequest, confine};
+use super::mask::{mask, sees_payloads};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::domain::caller::CallerRole;
@@ -26,10 +28,18 @@ pub(super) async fn authorize(
     request: Request,
     next: Next,
 ) -> Response {
+    let is_masked = !access.payloads.is_empty()
+        && request
+            .extensions()
+            .get::<CallIdentity>()
+            .is_some_and(|identity| !sees_payloads(&api, &Acting::of(identity)));
     let mut response = match check(&api, access, &path, request).await {
         Ok(request) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
+    if is_masked {
+        response = mask(response, access.payloads).await;
+    }
     response.extensions_mut().insert(AnsweredRoute(access.path));
     response
 }

@@ -24,7 +24,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Sluice",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The management API of Sluice: tenants, devices, commands, shadows, certificates, telemetry and refused messages.",
+            "description": "The management API of Sluice: tenants, devices, commands, shadows, certificates, telemetry, refused messages, links and operators.",
         },
         "paths": paths,
         "components": {
@@ -35,7 +35,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
                     "content": { problem::MEDIA_TYPE: { "schema": problem } },
                 },
             },
-            "securitySchemes": { "admin": { "type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN" } },
+            "securitySchemes": { "admin": { "type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN, or the token of an operator" } },
         },
     })
 }

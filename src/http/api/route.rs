@@ -30,7 +30,7 @@ pub(super) struct Route {
     pub is_patient: bool,
     /// Old names of query parameters, which are still accepted.
     pub renamed: &'static [Renamed],
-    /// What the route demands of a caller over MQTT.
+    /// What the route demands of its caller.
     pub access: RouteAccess,
     pub endpoint: MethodRouter<Api>,
     pub shapes: fn(&mut SchemaGenerator) -> Shapes,
@@ -136,7 +136,7 @@ impl Route {
         Self { access, ..self }
     }
 
-    /// Says which role a caller over MQTT needs, and where a request names its tenant, if neither
+    /// Says which role a caller needs, and where a request names its tenant, if neither
     /// follows from the path.
     pub(super) fn for_role(self, role: CallerRole, scope: RouteScope) -> Self {
         Self { access: RouteAccess { role, scope, ..self.access }, ..self }
@@ -145,6 +145,16 @@ impl Route {
     /// Says for which bodies the response contains a new secret.
     pub(super) fn secret(self, gives_secret: fn(&[u8]) -> bool) -> Self {
         Self { access: RouteAccess { gives_secret, ..self.access }, ..self }
+    }
+
+    /// Says which fields of the response hold payloads of messages: viewers do not see them.
+    pub(super) fn payloads(self, payloads: &'static [&'static str]) -> Self {
+        Self { access: RouteAccess { payloads, ..self.access }, ..self }
+    }
+
+    /// Says which role a caller needs, where the path names the tenant.
+    pub(super) fn role(self, role: CallerRole) -> Self {
+        Self { access: RouteAccess { role, ..self.access }, ..self }
     }
 
     /// Keeps the old names of parameters. The type of the query accepts each as an alias.

@@ -15,21 +15,26 @@ use super::problem::Problem;
 use super::renamed::TIME_RANGE;
 use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
-use crate::domain::caller::CallerRole::{Operator, Viewer};
+use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
     ca, certificates, command_batches, commands, dead_letters, devices, enrolment_codes, explain,
-    links, me, overview, quarantine, revocations, shadows, telemetry, tenants,
+    links, me, operators, overview, quarantine, revocations, shadows, telemetry, tenants,
 };
+
+/// The fields of a message that hold its payload.
+const PAYLOAD: &[&str] = &["payload", "payload_hex"];
+
+/// The field with the parts of a payload that Sluice does not know.
+const EXTRA: &[&str] = &["extra"];
 
 /// All routes.
 pub(super) fn table() -> Vec<Route> {
-    of_the_registry().into_iter().chain(of_links()).collect()
+    of_the_registry().into_iter().chain(of_links()).chain(of_people()).collect()
 }
 
 #[rustfmt::skip]
 fn of_the_registry() -> Vec<Route> {
     vec![
-        get("/api/v1/me", "Show who you are: name, role, tenant", me::show).for_role(Viewer, OfAll),
         get("/api/v1/openapi.json", "Show this document", show_document).public(),
 
         get("/api/v1/overview", "Show how the daemon and its fleet are: health, rates, reasons, devices, certificates", overview::show).for_role(Viewer, InQuery).patient(),
@@ -42,12 +47,12 @@ fn of_the_registry() -> Vec<Route> {
 
         get("/api/v1/devices", "List devices of all tenants by tenant and identifier", devices::list).for_role(Viewer, InQuery),
         get("/api/v1/tenants/{tenant}/devices", "List the devices of a tenant by identifier", devices::list_of),
-        post("/api/v1/tenants/{tenant}/devices", "Add a device and, unless `token` is false, generate its token, which only this response contains", devices::add).secret(unless_without_token),
+        post("/api/v1/tenants/{tenant}/devices", "Add a device and, unless `token` is false, generate its token, which only this response contains", devices::add).secret(unless_without_token).role(Admin),
         get("/api/v1/tenants/{tenant}/devices/{device}", "Show a device", devices::show),
         patch("/api/v1/tenants/{tenant}/devices/{device}", "Change the status of a device", devices::change),
-        delete("/api/v1/tenants/{tenant}/devices/{device}", "Remove a device and revoke its certificates", devices::remove),
-        post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token).secret(always),
-        delete("/api/v1/tenants/{tenant}/devices/{device}/token", "Remove the token of a device", devices::take_token),
+        delete("/api/v1/tenants/{tenant}/devices/{device}", "Remove a device and revoke its certificates", devices::remove).role(Admin),
+        post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token).secret(always).role(Admin),
+        delete("/api/v1/tenants/{tenant}/devices/{device}/token", "Remove the token of a device", devices::take_token).role(Admin),
 
         get("/api/v1/tenants/{tenant}/commands", "List the commands to the devices of a tenant, the newest first", commands::list_of_tenant),
         post("/api/v1/tenants/{tenant}/commands", "Queue one command for the devices of a tenant that match", command_batches::queue),
@@ -64,25 +69,25 @@ fn of_the_registry() -> Vec<Route> {
         patch("/api/v1/tenants/{tenant}/devices/{device}/shadow/desired", "Change the desired document of a device by a JSON merge patch (RFC 7396)", shadows::patch),
         delete("/api/v1/tenants/{tenant}/devices/{device}/shadow/desired", "Remove the desired document of a device", shadows::clear),
 
-        get("/api/v1/tenants/{tenant}/telemetry/latest", "Show the latest row of each device of a tenant", telemetry::latest_of_each),
-        get("/api/v1/tenants/{tenant}/devices/{device}/telemetry", "List the rows of a device in the order of time", telemetry::range).renamed(&TIME_RANGE),
-        get("/api/v1/tenants/{tenant}/devices/{device}/telemetry/latest", "Show the latest row of a device", telemetry::latest),
+        get("/api/v1/tenants/{tenant}/telemetry/latest", "Show the latest row of each device of a tenant", telemetry::latest_of_each).payloads(EXTRA),
+        get("/api/v1/tenants/{tenant}/devices/{device}/telemetry", "List the rows of a device in the order of time", telemetry::range).renamed(&TIME_RANGE).payloads(EXTRA),
+        get("/api/v1/tenants/{tenant}/devices/{device}/telemetry/latest", "Show the latest row of a device", telemetry::latest).payloads(EXTRA),
         get("/api/v1/tenants/{tenant}/devices/{device}/telemetry/buckets", "Show the average, minimum, maximum and count of a metric per interval", telemetry::buckets).renamed(&TIME_RANGE),
 
         get("/api/v1/quarantine", "List refused messages, the newest first", quarantine::list).for_role(Viewer, InQuery),
         post("/api/v1/quarantine/replay", "Check refused messages again, and store those that are accepted now", quarantine::replay).for_role(Operator, InBody),
-        post("/api/v1/quarantine/discard", "Delete refused messages permanently", quarantine::discard).for_role(Operator, InBody),
-        get("/api/v1/quarantine/{id}", "Show a refused message with its payload", quarantine::show).for_role(Viewer, OfEvent),
-        delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one).for_role(Operator, OfEvent),
+        post("/api/v1/quarantine/discard", "Delete refused messages permanently", quarantine::discard).for_role(Admin, InBody),
+        get("/api/v1/quarantine/{id}", "Show a refused message with its payload", quarantine::show).for_role(Viewer, OfEvent).payloads(PAYLOAD),
+        delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one).for_role(Admin, OfEvent),
 
-        post("/api/v1/explain", "Explain check by check why a message would be accepted or refused", explain::explain).for_role(Viewer, InTopic),
+        post("/api/v1/explain", "Explain check by check why a message would be accepted or refused", explain::explain).for_role(Operator, InTopic),
 
         get("/api/v1/tenants/{tenant}/enrolment-codes", "List the enrolment codes of a tenant, the newest first", enrolment_codes::list),
-        post("/api/v1/tenants/{tenant}/enrolment-codes", "Make an enrolment code for first certificates over EST; only this response contains it", enrolment_codes::make).secret(always),
+        post("/api/v1/tenants/{tenant}/enrolment-codes", "Make an enrolment code for first certificates over EST; only this response contains it", enrolment_codes::make).secret(always).role(Admin),
         delete("/api/v1/tenants/{tenant}/enrolment-codes/{code}", "Revoke an enrolment code; certificates issued with it stay valid", enrolment_codes::revoke),
 
         get("/api/v1/certificates", "List certificates with their device, status, expiry and replacement", certificates::list).for_role(Viewer, InQuery),
-        post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key),
+        post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key).role(Admin),
         post("/api/v1/certificates/import", "Import a certificate that the same authority signed elsewhere", certificates::import),
         get("/api/v1/certificates/{certificate}", "Show a certificate", certificates::show),
         post("/api/v1/certificates/{certificate}/renew", "Issue a successor; the old certificate stays valid until it expires", certificates::renew).secret(with_new_key),
@@ -106,9 +111,24 @@ fn of_links() -> Vec<Route> {
         get("/api/v1/tenants/{tenant}/links", "List the links that did not accept messages of a tenant, with their number", links::of_tenant),
         get("/api/v1/links/{name}/refused", "List the messages that a link did not accept, the newest first", dead_letters::list).for_role(Viewer, InQuery),
         post("/api/v1/links/{name}/refused/retry", "Queue refused messages again, at most 10000", dead_letters::retry).for_role(Operator, InBody),
-        get("/api/v1/links/{name}/refused/{id}", "Show a refused message with its payload", dead_letters::show).for_role(Viewer, OfDeadLetter),
-        delete("/api/v1/links/{name}/refused/{id}", "Delete a refused message permanently", dead_letters::discard_one).for_role(Operator, OfDeadLetter),
+        get("/api/v1/links/{name}/refused/{id}", "Show a refused message with its payload", dead_letters::show).for_role(Viewer, OfDeadLetter).payloads(PAYLOAD),
+        delete("/api/v1/links/{name}/refused/{id}", "Delete a refused message permanently", dead_letters::discard_one).for_role(Admin, OfDeadLetter),
         post("/api/v1/links/{name}/refill", "Queue the stored messages of a period again", links::refill).for_role(Operator, AllLinks),
+    ]
+}
+
+#[rustfmt::skip]
+fn of_people() -> Vec<Route> {
+    vec![
+        get("/api/v1/me", "Show who sends the request: name, role, tenant", me::show).for_role(Viewer, OfAll),
+        get("/api/v1/operators", "List operators by name", operators::list),
+        post("/api/v1/operators", "Add an operator; only this response contains the token", operators::add).secret(always),
+        get("/api/v1/operators/{operator}", "Show an operator", operators::show),
+        patch("/api/v1/operators/{operator}", "Change the role of an operator, whose sessions end", operators::change),
+        delete("/api/v1/operators/{operator}", "Remove an operator, whose token and sessions end", operators::remove),
+        post("/api/v1/operators/{operator}/token", "Replace the token of an operator, whose sessions end; only this response contains the new one", operators::make_token).secret(always),
+        get("/api/v1/sessions", "List the open sessions of the console, the newest first", operators::list_sessions),
+        delete("/api/v1/sessions/{session}", "End a session of the console", operators::end_session),
     ]
 }
 

@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::access::{CallIdentity, CallerProof};
@@ -28,6 +28,8 @@ pub struct SignedIn {
     pub tenant: Option<TenantId>,
     /// The token of the session, which each change must repeat.
     pub csrf: String,
+    /// The header that gives the browser its cookie, if it has none yet.
+    pub new_cookie: Option<HeaderValue>,
 }
 
 // === impl SignedIn ===

@@ -6,9 +6,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::connect_info::ConnectInfo;
+use axum::http::header::HOST;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use crate::config::sections::console::{ConsoleConfig, HttpsRule};
+use crate::http::api::auth::{FromThisMachine, is_forwarded};
+use crate::http::listener::browser::is_named_local;
 use crate::http::listener::limits::Peer;
 use crate::http::public::caller::caller;
 
@@ -24,6 +27,9 @@ pub struct Arrival {
     pub is_of_proxy: bool,
     /// Whether the browser used HTTPS.
     pub is_https: bool,
+    /// Whether it names the host by a name of the console. A foreign name can resolve to this
+    /// machine.
+    pub has_own_name: bool,
     /// Whether a login by this way is safe enough.
     pub may_sign_in: bool,
 }
@@ -47,11 +53,24 @@ impl Arrival {
             HttpsRule::Auto | HttpsRule::Off => is_of_proxy && is_forwarded_https(headers),
         };
         let may_sign_in = is_https || settings.https == HttpsRule::Off || is_private(client);
-        Self { client, is_of_proxy, is_https, may_sign_in }
+        let is_local = extensions.get::<FromThisMachine>().is_some() && !is_forwarded(headers);
+        let has_own_name = has_own_name(headers, is_local, settings.url.as_deref());
+        Self { client, is_of_proxy, is_https, has_own_name, may_sign_in }
     }
 }
 
 // === private helpers ===
+
+/// Without `CONSOLE_URL` every name is a name of the console, except on the loopback.
+fn has_own_name(headers: &HeaderMap, is_local: bool, url: Option<&str>) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let own = url.and_then(|url| url.split_once("://")).map(|(_, authority)| authority);
+    match own {
+        Some(own) if host.eq_ignore_ascii_case(own) => true,
+        Some(_) => is_named_local(headers),
+        None => !is_local || is_named_local(headers),
+    }
+}
 
 /// With several proxies the first one of the list spoke to the browser.
 fn is_forwarded_https(headers: &HeaderMap) -> bool {
@@ -85,6 +104,22 @@ mod tests {
         }
         for address in ["8.8.8.8", "0.0.0.0", "172.32.0.1", "2001:db8::1", "::"] {
             assert!(!is_private(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_name_of_this_machine_is_no_name_of_the_console() {
+        for (host, is_local, url, expected) in [
+            ("localhost:8080", true, None, true),
+            ("evil.example:8080", true, None, false),
+            ("sluice.example.org", false, None, true),
+            ("sluice.example.org", true, Some("https://sluice.example.org"), true),
+            ("SLUICE.example.org", false, Some("https://sluice.example.org"), true),
+            ("evil.example", false, Some("https://sluice.example.org"), false),
+            ("127.0.0.1:8080", true, Some("https://sluice.example.org"), true),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+            assert_eq!(has_own_name(&headers, is_local, url), expected, "{host} {url:?}");
         }
     }
 

@@ -101,6 +101,7 @@ mod tests {
         Arrival {
             client: Ipv4Addr::LOCALHOST.into(),
             is_of_proxy: false,
+            has_own_name: true,
             is_https,
             may_sign_in: true,
         }

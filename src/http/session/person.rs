@@ -1,4 +1,5 @@
-//! Finds the person of a request: by the cookie of a session, or by the token of an operator.
+//! Finds the person of a request: by the headers of a trusted proxy, by the cookie of a session, or
+//! by the token of an operator.
 //!
 //! Each request reads Postgres, so that a logout, a new role and a removal hold at once in all
 //! replicas.
@@ -6,7 +7,9 @@
 use axum::http::request::Parts;
 use tokio::time::timeout;
 
+use super::arrival::Arrival;
 use super::cookie::SessionSecret;
+use super::proxy::ProxyClaim;
 use super::{LOOKUP_PATIENCE, Sessions};
 use crate::domain::operator::{Person, is_operator_token};
 use crate::domain::ports::Outage;
@@ -20,14 +23,19 @@ impl Sessions {
     /// The person whose browser sends the request; `None`: it has no valid session.
     pub async fn person(&self, parts: &Parts) -> Result<Option<SignedIn>, Outage> {
         let arrival = self.arrival(parts);
-        match SessionSecret::of(&parts.headers, &arrival) {
-            Some(secret) => {
-                let person = self.person_of(&secret).await?;
-                self.recent().note(secret.hash(), person.as_ref(), self.now());
-                Ok(person)
-            }
-            None => Ok(None),
+        if !arrival.has_own_name {
+            return Ok(None);
         }
+        let secret = SessionSecret::of(&parts.headers, &arrival);
+        match ProxyClaim::of(&parts.headers, &arrival, &self.shared.settings) {
+            ProxyClaim::Person(person) => return Ok(of_proxy(person, secret, &arrival)),
+            ProxyClaim::Foreign => self.note_foreign_headers(&arrival),
+            ProxyClaim::None | ProxyClaim::NoRole => (),
+        }
+        let Some(secret) = secret else { return Ok(None) };
+        let person = self.person_of(&secret).await?;
+        self.recent().note(secret.hash(), person.as_ref(), self.now());
+        Ok(person)
     }
 
     /// The person of a session that was valid in the last minutes: only while Postgres does not
@@ -55,7 +63,7 @@ impl Sessions {
             return Ok(None);
         }
         let Person { name, role, tenant } = found.person;
-        Ok(Some(SignedIn { name, role, tenant, csrf: secret.csrf() }))
+        Ok(Some(SignedIn { name, role, tenant, csrf: secret.csrf(), new_cookie: None }))
     }
 
     /// Whether `ADMIN_TOKEN` is still the one that opened the session, if one did.
@@ -63,6 +71,16 @@ impl Sessions {
         let Some(proof) = proof else { return true };
         let admin_token = self.shared.admin_token.as_ref();
         admin_token.is_some_and(|token| secret.proof_of(token).equals(&proof))
+    }
+
+    fn note_foreign_headers(&self, arrival: &Arrival) {
+        if let Some(more) = self.foreign_log().ready(self.now()) {
+            tracing::warn!(
+                address = %arrival.client,
+                more,
+                "ignored X-Auth-Request-User: the address is not in CONSOLE_TRUSTED_PROXIES; the browser gets the login page"
+            );
+        }
     }
 
     /// Runs one look-up within its time.
@@ -79,4 +97,18 @@ impl Sessions {
             Err(Outage(format!("Postgres did not answer within {seconds} s")))
         })
     }
+}
+
+// === private helpers ===
+
+/// The person of a proxy has no row: the proxy says with each request who it is. The cookie only
+/// ties changes to the pages of this browser.
+fn of_proxy(person: Person, secret: Option<SessionSecret>, arrival: &Arrival) -> Option<SignedIn> {
+    let (secret, is_new) = match secret {
+        Some(secret) => (secret, false),
+        None => (SessionSecret::generate().ok()?, true),
+    };
+    let Person { name, role, tenant } = person;
+    let new_cookie = is_new.then(|| secret.set_cookie(arrival));
+    Some(SignedIn { name, role, tenant, csrf: secret.csrf(), new_cookie })
 }

@@ -53,7 +53,13 @@ mod tests {
     use crate::domain::caller::CallerRole;
 
     fn person(name: &str) -> SignedIn {
-        SignedIn { name: name.into(), role: CallerRole::Viewer, tenant: None, csrf: String::new() }
+        SignedIn {
+            name: name.into(),
+            role: CallerRole::Viewer,
+            tenant: None,
+            csrf: String::new(),
+            new_cookie: None,
+        }
     }
 
     #[test]

@@ -27,6 +27,17 @@ pub enum SignInError {
     /// The token or the code is wrong, used or expired.
     #[error("The token or the code is wrong.")]
     Wrong,
+    /// The person's groups give no role.
+    #[error("{0} has no role here: none of the groups is in CONSOLE_GROUP_ROLES.")]
+    NoRole(String),
+    /// The identity provider failed.
+    #[error("Sign in again: {0}.")]
+    Provider(String),
+    /// The request names another host.
+    #[error(
+        "The console has another address: use CONSOLE_URL, or localhost on the machine of the daemon."
+    )]
+    WrongHost,
     /// The request came by plain HTTP from a public address.
     #[error(
         "From a public address the console needs HTTPS. Put a proxy with TLS in front of HTTP_BIND and name it in \
@@ -44,10 +55,10 @@ pub enum SignInError {
 }
 
 /// Who signs in, and how.
-struct Proven {
-    person: Person,
-    method: SignInMethod,
-    operator: Option<OperatorName>,
+pub(super) struct Proven {
+    pub person: Person,
+    pub method: SignInMethod,
+    pub operator: Option<OperatorName>,
 }
 
 // === impl Sessions ===
@@ -104,7 +115,10 @@ impl Sessions {
     }
 
     /// Whether a try may be made at all.
-    fn admit(&self, arrival: &Arrival) -> Result<(), SignInError> {
+    pub(super) fn admit(&self, arrival: &Arrival) -> Result<(), SignInError> {
+        if !arrival.has_own_name {
+            return Err(SignInError::WrongHost);
+        }
         if !arrival.may_sign_in {
             return Err(SignInError::NeedsHttps);
         }
@@ -115,7 +129,7 @@ impl Sessions {
         })
     }
 
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         arrival: &Arrival,
         proven: Option<Proven>,
@@ -148,7 +162,7 @@ impl Sessions {
     }
 
     /// Counts and audits a refused try. The audit entry is not worth an error.
-    async fn note_refusal(&self, arrival: &Arrival, what: &'static str) {
+    pub(super) async fn note_refusal(&self, arrival: &Arrival, what: &'static str) {
         self.shared.metrics.logins(LoginResult::Refused).inc();
         if !self.attempts().may_audit(self.now()) {
             return;

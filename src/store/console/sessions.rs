@@ -4,7 +4,9 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use crate::domain::caller::CallerRole;
@@ -21,6 +23,10 @@ const MAX_SESSIONS_OF_NAME: i64 = 50;
 /// How old `seen_at` may be before a request updates it, in seconds: one write a minute, not one a
 /// request.
 const SEEN_STEP_SECONDS: f64 = 60.0;
+
+/// Ends one session, and returns what the audit log says of it.
+const END: &str = "DELETE FROM console_sessions";
+const ENDED: &str = "RETURNING session_id, name, tenant_id";
 
 /// Rows per DELETE, so that no lock lasts long.
 const PURGED_AT_ONCE: i64 = 5_000;
@@ -47,11 +53,8 @@ pub(crate) struct NewSession<'a> {
 /// A valid session.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundSession {
-    pub id: Uuid,
     pub person: Person,
-    pub method: SignInMethod,
     pub proof: Option<TokenHash>,
-    pub expires_at: Timestamp,
 }
 
 /// A session in a list.
@@ -67,10 +70,11 @@ pub(crate) struct SessionRow {
     pub expires_at: DateTime<Utc>,
 }
 
+type EndedRow = (Uuid, String, Option<String>);
+
 pub(super) type PersonRow = (String, String, Option<String>);
 
-type FoundRow =
-    (Uuid, String, String, Option<String>, String, Option<Vec<u8>>, DateTime<Utc>, DateTime<Utc>);
+type FoundRow = (String, String, Option<String>, Option<Vec<u8>>, DateTime<Utc>);
 
 /// Opens a session.
 pub(crate) async fn open(pool: &PgPool, new: &NewSession<'_>) -> Result<Uuid, Outage> {
@@ -85,14 +89,12 @@ pub(crate) async fn find(
     idle_since: Timestamp,
 ) -> Result<Option<FoundSession>, Outage> {
     let query = sqlx::query_as(
-        "SELECT session_id, name, role, tenant_id, method, proof, seen_at, expires_at FROM console_sessions
+        "SELECT name, role, tenant_id, proof, seen_at FROM console_sessions
          WHERE session_sha256 = $1 AND expires_at > $2 AND seen_at > $3",
     );
     let query = query.bind(hash.0.as_slice()).bind(now.to_utc()).bind(idle_since.to_utc());
     let found: Option<FoundRow> = query.fetch_optional(pool).await.map_err(StoreError::from)?;
-    let Some((id, name, role, tenant, method, proof, seen_at, expires_at)) = found else {
-        return Ok(None);
-    };
+    let Some((name, role, tenant, proof, seen_at)) = found else { return Ok(None) };
     if now.seconds_since(seen_at.into()) > SEEN_STEP_SECONDS {
         let query = sqlx::query(
             "UPDATE console_sessions SET seen_at = greatest(seen_at, $2) WHERE session_sha256 = $1",
@@ -100,22 +102,38 @@ pub(crate) async fn find(
         let query = query.bind(hash.0.as_slice()).bind(now.to_utc());
         query.execute(pool).await.map_err(StoreError::from)?;
     }
-    let method = SignInMethod::from_label(&method)
-        .ok_or_else(|| Outage(format!("console_sessions has the unknown method {method:?}")))?;
     Ok(Some(FoundSession {
-        id,
         person: person((name, role, tenant))?,
-        method,
         proof: proof.and_then(|bytes| bytes.try_into().ok()).map(TokenHash),
-        expires_at: expires_at.into(),
     }))
 }
 
 /// Ends the session of this hash; false if there is none.
 pub(crate) async fn close(pool: &PgPool, actor: &Actor, hash: TokenHash) -> Result<bool, Outage> {
-    end(pool, actor, "session_sha256 = $1", hash.0.as_slice())
-        .await
-        .map_err(|error| StoreError::from(error).into())
+    let query = format!("{END} WHERE session_sha256 = $1 {ENDED}");
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(hash.0.to_vec());
+    end(pool, actor, query).await.map_err(|error| StoreError::from(error).into())
+}
+
+/// Lists a page of open sessions, the newest first, after `before`.
+pub(crate) async fn list(
+    pool: &PgPool,
+    before: Option<Uuid>,
+    limit: u32,
+) -> Result<Vec<SessionRow>, Outage> {
+    let query = sqlx::query_as(
+        "SELECT session_id, name, role, tenant_id, method, created_at, seen_at, expires_at FROM console_sessions
+         WHERE expires_at > now() AND ($1::uuid IS NULL OR session_id < $1) ORDER BY session_id DESC LIMIT $2",
+    );
+    let query = query.bind(before).bind(i64::from(limit));
+    query.fetch_all(pool).await.map_err(|error| StoreError::from(error).into())
+}
+
+/// Ends a session by its identifier; false if there is none.
+pub(crate) async fn close_by_id(pool: &PgPool, actor: &Actor, id: Uuid) -> Result<bool, Outage> {
+    let query = format!("{END} WHERE session_id = $1 {ENDED}");
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(id);
+    end(pool, actor, query).await.map_err(|error| StoreError::from(error).into())
 }
 
 /// Deletes the sessions that expired or were idle too long; returns how many are left.
@@ -207,21 +225,16 @@ async fn insert(pool: &PgPool, new: &NewSession<'_>) -> Result<Uuid, sqlx::Error
 async fn end(
     pool: &PgPool,
     actor: &Actor,
-    condition: &'static str,
-    key: &[u8],
+    query: QueryAs<'_, Postgres, EndedRow, PgArguments>,
 ) -> Result<bool, sqlx::Error> {
     let mut tx = pool.begin().await?;
-    let query =
-        format!("DELETE FROM console_sessions WHERE {condition} RETURNING session_id, tenant_id");
-    let ended: Option<(Uuid, Option<String>)> =
-        sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(key).fetch_optional(&mut *tx).await?;
-    let Some((id, tenant)) = ended else { return Ok(false) };
+    let Some((id, name, tenant)) = query.fetch_optional(&mut *tx).await? else { return Ok(false) };
     let entry = Entry {
         actor,
         action: "console.logout",
         tenant: tenant.as_deref(),
         device: None,
-        detail: json!({ "session": id }),
+        detail: json!({ "session": id, "name": name }),
     };
     audit::record(&mut tx, entry).await?;
     tx.commit().await?;

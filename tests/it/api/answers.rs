@@ -16,7 +16,10 @@ const ROWS: &str = "INSERT INTO telemetry (time, received_at, tenant_id, device_
     INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, tenant_id, device_id, msg_type, reason, detail,
         payload, message_id)
     VALUES ('00000000-0000-0000-0000-000000000001', now(), now(), 'tenant/acme/device/x/telemetry', 'acme', 'x',
-        'telemetry', 'UNREGISTERED_DEVICE', 'because', '{}', gen_random_uuid())";
+        'telemetry', 'UNREGISTERED_DEVICE', 'because', '{}', gen_random_uuid());
+    INSERT INTO console_sessions (session_sha256, session_id, name, role, method, created_at, seen_at, expires_at)
+    VALUES (sha256('x'), '00000000-0000-0000-0000-000000000007', 'alice', 'viewer', 'link', now(), now(),
+        now() + interval '1 hour')";
 
 /// Asks, and keeps each answer with the path as it is documented.
 struct Recorder<'a> {
@@ -173,6 +176,28 @@ fn links(recorder: &Recorder<'_>) {
     recorder.post("/links/{name}/refill", &["azure"], &json!({ "since": "210m" }));
 }
 
+fn people(recorder: &Recorder<'_>) {
+    recorder.get("/me", &[]);
+    let one = "/operators/{operator}";
+    let alice = json!({ "name": "alice", "role": "viewer", "tenant": "acme" });
+    for _ in 0..2 {
+        recorder.post("/operators", &[], &alice);
+    }
+    recorder.post("/operators", &[], &json!({ "name": "admin", "role": "viewer" }));
+    recorder.post("/operators", &[], &json!({ "name": "bob", "role": "viewer", "tenant": "none" }));
+    recorder.get("/operators?limit=1", &[]);
+    recorder.get(one, &["alice"]);
+    recorder.get(one, &["nobody"]);
+    recorder.ask("PATCH", one, &["alice"], Some(&json!({ "role": "operator" })));
+    recorder.ask("POST", &format!("{one}/token"), &["alice"], None);
+    recorder.ask("DELETE", one, &["alice"], None);
+    recorder.get("/sessions?limit=1", &[]);
+    let session = "00000000-0000-0000-0000-000000000007";
+    for _ in 0..2 {
+        recorder.ask("DELETE", "/sessions/{session}", &[session], None);
+    }
+}
+
 #[test]
 fn every_json_answer_fits_its_documented_shape() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -187,6 +212,7 @@ fn every_json_answer_fits_its_documented_shape() {
     downlink(&recorder);
     enrolment(&recorder);
     links(&recorder);
+    people(&recorder);
     let answers = recorder.answers.into_inner();
     let document = api.get("/openapi.json");
     let said = compare(&document.body, &json!(answers));

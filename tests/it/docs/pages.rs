@@ -16,13 +16,14 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 23] = [
+const PAGES: [(&str, usize); 24] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
     ("how-to/backup.md", 0),
     ("how-to/certificates.md", 0),
     ("how-to/commands.md", 0),
+    ("how-to/console-access.md", 0),
     ("how-to/est.md", 0),
     ("how-to/go-auth.md", 0),
     ("how-to/grafana.md", 0),
@@ -105,6 +106,11 @@ fn the_page_backup_runs_and_the_restored_database_holds_what_was_stored() {
 #[test]
 fn the_page_commands_runs() {
     run("how-to/commands.md");
+}
+
+#[test]
+fn the_page_of_the_access_to_the_console_runs() {
+    run("how-to/console-access.md");
 }
 
 #[test]

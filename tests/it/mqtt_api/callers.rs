@@ -24,7 +24,7 @@ fn builder() -> TestDaemonBuilder<Mosquitto, Database<'static>> {
         .set("ADMIN_TOKEN", TOKEN)
         .set("MQTT_API_REQUEST_TOPIC", "coa-request")
         .set("MQTT_API_RESPONSE_TOPIC", "coa-response")
-        .set("MQTT_API_CALLERS", "ops=admin,agent7=operator@acme,dash=reader@acme")
+        .set("MQTT_API_CALLERS", "ops=admin,agent7=admin@acme,dash=reader@acme")
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_role_or_the_admin_token_opens_what_http_answers_byte_for_byte() {
     let dash = CoaClient::named(&it.broker, "dash");
     let added = json!({ "device_id": "pump-2", "token": false });
     let detail = dash.ask("POST", "tenants/acme/devices", &added).detail(403, "forbidden");
-    assert_eq!(detail, "the role viewer does not permit this request: it needs operator");
+    assert_eq!(detail, "the role viewer does not permit this request: it needs admin");
     assert_eq!(dash.ask("GET", "devices/pump-1", &Value::Null).ok(200)["device_id"], "pump-1");
     let stranger = CoaClient::named(&it.broker, "stranger");
     stranger.ask("GET", "greetings", &Value::Null).detail(403, "forbidden");

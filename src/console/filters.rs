@@ -2,6 +2,12 @@
 //! where askama looks.
 //!
 //! It formats only.
+#![expect(
+    clippy::inline_always,
+    clippy::unnecessary_wraps,
+    clippy::unused_self,
+    reason = "askama makes methods of filters, which return results"
+)]
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -26,28 +32,24 @@ pub(crate) trait MaybeCount {
 
 /// A time as its distance from now, with the whole time in `title`; "never" without one.
 #[askama::filter_fn]
-#[expect(clippy::unnecessary_wraps, reason = "askama wants a result")]
 pub(crate) fn ago(at: impl MaybeTime, _: &dyn Values) -> askama::Result<Markup> {
     Ok(time_markup(at.time(), "t", |at| relative(clock::now().to_utc(), at)))
 }
 
 /// A time to the second.
 #[askama::filter_fn]
-#[expect(clippy::unnecessary_wraps, reason = "askama wants a result")]
 pub(crate) fn moment(at: impl MaybeTime, _: &dyn Values) -> askama::Result<Markup> {
     Ok(time_markup(at.time(), "t abs", |at| at.format("%Y-%m-%d %H:%M:%S").to_string()))
 }
 
 /// A number with a comma between thousands; a dash without one.
 #[askama::filter_fn]
-#[expect(clippy::unnecessary_wraps, reason = "askama wants a result")]
 pub(crate) fn count(number: impl MaybeCount, _: &dyn Values) -> askama::Result<String> {
     Ok(number.number().map_or_else(|| "–".to_owned(), thousands))
 }
 
 /// An icon of `parts/icons.html`.
 #[askama::filter_fn]
-#[expect(clippy::unnecessary_wraps, reason = "askama wants a result")]
 pub(crate) fn icon(name: impl Display, _: &dyn Values) -> askama::Result<Markup> {
     let mut html = Markup::default();
     html.raw("<svg class=\"i\" aria-hidden=\"true\"><use")
@@ -58,7 +60,6 @@ pub(crate) fn icon(name: impl Display, _: &dyn Values) -> askama::Result<Markup>
 
 /// A status word with its shape and colour.
 #[askama::filter_fn]
-#[expect(clippy::unnecessary_wraps, reason = "askama wants a result")]
 pub(crate) fn badge(word: impl Display, _: &dyn Values) -> askama::Result<Markup> {
     let word = word.to_string();
     Ok(badge_of(tone_of(&word), &word))
@@ -66,7 +67,6 @@ pub(crate) fn badge(word: impl Display, _: &dyn Values) -> askama::Result<Markup
 
 /// Any text as a badge of this tone: `ok`, `warn`, `bad`, `info`, `off`.
 #[askama::filter_fn]
-#[expect(clippy::unnecessary_wraps, reason = "askama wants a result")]
 pub(crate) fn toned(text: impl Display, _: &dyn Values, tone: &str) -> askama::Result<Markup> {
     Ok(badge_of(tone, &text.to_string()))
 }

@@ -134,16 +134,19 @@ impl Frame {
     }
 
     /// The address of a file of the console.
+    #[expect(clippy::unused_self, reason = "templates reach it by the frame")]
     pub(crate) fn asset(&self, name: &str) -> String {
         Asset::named(name).map(assets::href).unwrap_or_default()
     }
 
     /// The keys, for the help and for the script.
+    #[expect(clippy::unused_self, reason = "templates reach it by the frame")]
     pub(crate) fn keys(&self) -> &'static [KeyBinding] {
         &keys::KEYS
     }
 
     /// The keys as the script reads them.
+    #[expect(clippy::unused_self, reason = "templates reach it by the frame")]
     pub(crate) fn key_data(&self) -> String {
         keys::data()
     }

@@ -46,6 +46,7 @@ pub(crate) struct Bar {
 }
 
 /// Bars side by side.
+#[expect(clippy::struct_field_names, reason = "the bars of the bars")]
 #[derive(Clone, Debug)]
 pub(crate) struct Bars<'a> {
     /// What the bars show.
@@ -108,15 +109,13 @@ impl Spark<'_> {
             // Writing to a string does not fail.
             if let Some(value) = value.filter(|value| value.is_finite()) {
                 let y = HEIGHT - value.max(0.0) / top * (HEIGHT - 2.0);
-                let _ = match run {
-                    None => {
-                        let _ = write!(area, "M{x:.1} {HEIGHT}L{x:.1} {y:.1}");
-                        write!(line, "M{x:.1} {y:.1}h.01")
-                    }
-                    Some(_) => {
-                        let _ = write!(area, "L{x:.1} {y:.1}");
-                        write!(line, "L{x:.1} {y:.1}")
-                    }
+                // The paths begin again after a gap; a point alone is a dot.
+                let _ = if run.is_none() {
+                    let _ = write!(area, "M{x:.1} {HEIGHT}L{x:.1} {y:.1}");
+                    write!(line, "M{x:.1} {y:.1}h.01")
+                } else {
+                    let _ = write!(area, "L{x:.1} {y:.1}");
+                    write!(line, "L{x:.1} {y:.1}")
                 };
                 run = Some(x);
             } else if let Some(end) = run.take() {
@@ -276,7 +275,9 @@ pub(crate) fn short(value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "a chart's numbers are far below 2^63")]
     let whole = value.round() as i64;
     match value.abs() {
-        far if far >= 100.0 || value == value.round() => thousands(whole.into()),
+        far if far >= 100.0 || (value - value.round()).abs() < f64::EPSILON => {
+            thousands(whole.into())
+        }
         far if far >= 1.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
@@ -335,7 +336,12 @@ mod tests {
 
     #[test]
     fn shares_fill_the_bar_and_nothing_is_a_bar_too() {
-        let share = |value, class| Share { label: class.to_owned(), value, class, href: None };
+        let share = |value, class: &'static str| Share {
+            label: class.to_owned(),
+            value,
+            class,
+            href: None,
+        };
         let html = stack_bar("Devices", &[share(3, "ok"), share(1, "bad")]);
         assert!(
             html.as_str().contains("class=\"ok\" x=\"0.0\" y=\"0.0\" width=\"450.0\""),

@@ -101,7 +101,7 @@ fn well(api: &Api, known: Option<&KnownFleet>) -> Vec<HealthView> {
     let state = if gauges.partitions_ahead > 0 { "ok" } else { "warning" };
     let mut shown =
         vec![broker, database, registry, row("partitions", "Partitions", state, &partitions)];
-    shown.extend(revocation(api, known));
+    shown.push(revocation(api, known));
     if let Some(links) = known.map(|known| &known.links).filter(|links| !links.is_empty()) {
         let up = links.iter().filter(|link| link.state == UP).count();
         let state = if up == links.len() { "ok" } else { "warning" };
@@ -111,22 +111,22 @@ fn well(api: &Api, known: Option<&KnownFleet>) -> Vec<HealthView> {
     shown
 }
 
-fn revocation(api: &Api, known: Option<&KnownFleet>) -> Option<HealthView> {
+fn revocation(api: &Api, known: Option<&KnownFleet>) -> HealthView {
     if api.config.certificates.ca_cert_path.is_none() {
-        return Some(row("revocation", "CRL", "off", "no authority is configured"));
+        return row("revocation", "CRL", "off", "no authority is configured");
     }
     let gauges = api.pulse.gauges();
     let number = known.map(|known| known.crl.crl_number).filter(|number| *number > 0);
     let number = number.map_or_else(String::new, |number| format!(" #{number}"));
     let days = gauges.crl_ends_at.map(|end| (end - clock::now().to_utc()).num_days());
     let days = days.map_or_else(String::new, |days| format!(", ends in {days} d"));
-    Some(if gauges.is_crl_enforced {
+    if gauges.is_crl_enforced {
         row("revocation", "CRL", "ok", &format!("enforced{number}{days}"))
     } else if gauges.crl_ends_at.is_some() {
         row("revocation", "CRL", "warning", &format!("published{number}, enforcement not proven"))
     } else {
         row("revocation", "CRL", "off", "none is published")
-    })
+    }
 }
 
 fn row(component: &str, label: &str, state: &str, detail: &str) -> HealthView {

@@ -349,6 +349,7 @@
     markSelection();
   }
 
+  for (const part of all("[data-script]")) part.removeAttribute("hidden");
   readKeys();
   document.addEventListener("keydown", onKey);
   one("#palette")?.addEventListener("keydown", onPaletteKey);

@@ -35,14 +35,15 @@ impl Sessions {
         let Some(secret) = secret else { return Ok(None) };
         let person = self.person_of(&secret).await?;
         self.recent().note(secret.hash(), person.as_ref(), self.now());
-        Ok(person)
+        Ok(person.map(|person| SignedIn::of(person, &secret)))
     }
 
     /// The person of a session that was valid in the last minutes: only while Postgres does not
     /// answer, and only to look at what needs no Postgres.
     pub fn recent_person(&self, parts: &Parts) -> Option<SignedIn> {
         let secret = SessionSecret::of(&parts.headers, &self.arrival(parts))?;
-        self.recent().find(secret.hash(), self.now()).cloned()
+        let person = self.recent().find(secret.hash(), self.now()).cloned()?;
+        Some(SignedIn::of(person, &secret))
     }
 
     /// The operator whose token this is.
@@ -54,7 +55,7 @@ impl Sessions {
         self.look_up(operators::find(pool, TokenHash::of(token))).await
     }
 
-    async fn person_of(&self, secret: &SessionSecret) -> Result<Option<SignedIn>, Outage> {
+    async fn person_of(&self, secret: &SessionSecret) -> Result<Option<Person>, Outage> {
         let now = self.now();
         let pool = self.shared.database.pool();
         let find = sessions::find(pool, secret.hash(), now, self.idle_since(now));
@@ -62,8 +63,7 @@ impl Sessions {
         if !self.is_proven(secret, found.proof) {
             return Ok(None);
         }
-        let Person { name, role, tenant } = found.person;
-        Ok(Some(SignedIn { name, role, tenant, csrf: secret.csrf(), new_cookie: None }))
+        Ok(Some(found.person))
     }
 
     /// Whether `ADMIN_TOKEN` is still the one that opened the session, if one did.
@@ -111,4 +111,14 @@ fn of_proxy(person: Person, secret: Option<SessionSecret>, arrival: &Arrival) ->
     let Person { name, role, tenant } = person;
     let new_cookie = is_new.then(|| secret.set_cookie(arrival));
     Some(SignedIn { name, role, tenant, csrf: secret.csrf(), new_cookie })
+}
+
+// === impl SignedIn ===
+
+impl SignedIn {
+    /// The person of the session with this secret.
+    fn of(person: Person, secret: &SessionSecret) -> Self {
+        let Person { name, role, tenant } = person;
+        Self { name, role, tenant, csrf: secret.csrf(), new_cookie: None }
+    }
 }

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
+use crate::domain::operator::Person;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
-use crate::http::api::signed_in::SignedIn;
 
 /// The most people that are remembered.
 const PEOPLE_MAX: usize = 64;
@@ -22,7 +22,7 @@ pub(super) struct RecentPeople(VecDeque<RecentPerson>);
 #[derive(Debug)]
 struct RecentPerson {
     session: TokenHash,
-    person: SignedIn,
+    person: Person,
     confirmed_at: Timestamp,
 }
 
@@ -30,7 +30,7 @@ struct RecentPerson {
 
 impl RecentPeople {
     /// Postgres has just confirmed or refused this session.
-    pub(super) fn note(&mut self, session: TokenHash, person: Option<&SignedIn>, now: Timestamp) {
+    pub(super) fn note(&mut self, session: TokenHash, person: Option<&Person>, now: Timestamp) {
         self.0.retain(|recent| recent.session != session);
         let Some(person) = person else { return };
         if self.0.len() == PEOPLE_MAX {
@@ -40,7 +40,7 @@ impl RecentPeople {
     }
 
     /// The person of a session that was valid lately.
-    pub(super) fn find(&self, session: TokenHash, now: Timestamp) -> Option<&SignedIn> {
+    pub(super) fn find(&self, session: TokenHash, now: Timestamp) -> Option<&Person> {
         let recent = self.0.iter().find(|recent| recent.session == session)?;
         let age = now.seconds_since(recent.confirmed_at);
         (age <= VALID_SECONDS).then_some(&recent.person)
@@ -52,14 +52,8 @@ mod tests {
     use super::*;
     use crate::domain::caller::CallerRole;
 
-    fn person(name: &str) -> SignedIn {
-        SignedIn {
-            name: name.into(),
-            role: CallerRole::Viewer,
-            tenant: None,
-            csrf: String::new(),
-            new_cookie: None,
-        }
+    fn person(name: &str) -> Person {
+        Person { name: name.into(), role: CallerRole::Viewer, tenant: None }
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     watch_signals(stop.clone(), config.process.shutdown_timeout).map_err(|error| {
         Failure::new(Exit::Internal, format!("cannot install signal handlers: {error}; the daemon could not be stopped cleanly, and exits"))
     })?;
-    let ended = app::run(config, stop).await;
+    // It is large, and the command line has other futures beside it.
+    let ended = Box::pin(app::run(config, stop)).await;
     match ended {
         Ok(()) => {
             tracing::info!("stopped");

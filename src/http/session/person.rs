@@ -41,7 +41,9 @@ impl Sessions {
     /// The person of a session that was valid in the last minutes: only while Postgres does not
     /// answer, and only to look at what needs no Postgres.
     pub fn recent_person(&self, parts: &Parts) -> Option<SignedIn> {
-        let secret = SessionSecret::of(&parts.headers, &self.arrival(parts))?;
+        let arrival = self.arrival(parts);
+        let secret =
+            SessionSecret::of(&parts.headers, &arrival).filter(|_| arrival.has_own_name)?;
         let person = self.recent().find(secret.hash(), self.now()).cloned()?;
         Some(SignedIn::of(person, &secret))
     }
@@ -99,6 +101,16 @@ impl Sessions {
     }
 }
 
+// === impl SignedIn ===
+
+impl SignedIn {
+    /// The person of the session with this secret.
+    fn of(person: Person, secret: &SessionSecret) -> Self {
+        let Person { name, role, tenant } = person;
+        Self { name, role, tenant, csrf: secret.csrf(), new_cookie: None }
+    }
+}
+
 // === private helpers ===
 
 /// The person of a proxy has no row: the proxy says with each request who it is. The cookie only
@@ -111,14 +123,4 @@ fn of_proxy(person: Person, secret: Option<SessionSecret>, arrival: &Arrival) ->
     let Person { name, role, tenant } = person;
     let new_cookie = is_new.then(|| secret.set_cookie(arrival));
     Some(SignedIn { name, role, tenant, csrf: secret.csrf(), new_cookie })
-}
-
-// === impl SignedIn ===
-
-impl SignedIn {
-    /// The person of the session with this secret.
-    fn of(person: Person, secret: &SessionSecret) -> Self {
-        let Person { name, role, tenant } = person;
-        Self { name, role, tenant, csrf: secret.csrf(), new_cookie: None }
-    }
 }

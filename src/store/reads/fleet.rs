@@ -124,6 +124,7 @@ struct Beginning {
 }
 
 /// The revocation that was ordered last.
+#[expect(clippy::struct_field_names, reason = "the names of the columns")]
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct LastRevocation {
     pub certificate_id: Uuid,

@@ -97,6 +97,7 @@ pub struct PulsePoint {
 }
 
 /// What the gauges of the components show.
+#[expect(clippy::struct_excessive_bools, reason = "each is one gauge")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PulseGauges {
     pub is_broker_connected: bool,

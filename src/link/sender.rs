@@ -11,7 +11,8 @@
 //! [`refused_topics`], [`endings`] and [`blame`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
 //! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it with the [`rates`],
-//! [`fresh_credentials`] renews those of AWS, and [`wiring`] connects senders with the writer.
+//! [`former_filters`] are subscriptions to end, [`fresh_credentials`] renews those of AWS, and
+//! [`wiring`] connects senders with the writer.
 
 mod admission;
 mod answers;
@@ -19,6 +20,7 @@ mod blame;
 pub mod board;
 pub mod context;
 mod endings;
+mod former_filters;
 mod fresh_credentials;
 mod lane;
 mod lane_context;
@@ -50,10 +52,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::board::{LaneState, LinkBoard};
 use self::context::SenderContext;
+use self::former_filters::FormerFilters;
 use self::lane::Lane;
 use self::lane_context::LaneContext;
 use self::receiving::LaneReceiving;
-use self::turn::LaneTurn;
+use self::turn::{LaneTurn, LanesOfRows};
 use self::upkeep::Upkeep;
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::ports::Outage;
@@ -175,14 +178,20 @@ impl LinkSender {
             tracing::info!(link = %self.settings.name, "the link {} reads its outbox again", self.settings.name);
         }
         let mut tasks = Tasks::default();
-        let turns = self.start_lanes(&mut tasks, stop);
+        let former = Arc::new(FormerFilters::note(&mut outbox, &self.settings).await?);
+        let turns = self.start_lanes(&mut tasks, &former, stop);
         self.start_reporting(&mut tasks, stop);
-        self.serve_turns(&mut outbox, turns, &mut tasks, stop).await?;
+        self.serve_turns(&mut outbox, turns, &former, &mut tasks, stop).await?;
         tasks.finish(STOP_PATIENCE).await;
         Ok(())
     }
 
-    fn start_lanes(&self, tasks: &mut Tasks, stop: &CancellationToken) -> mpsc::Receiver<LaneTurn> {
+    fn start_lanes(
+        &self,
+        tasks: &mut Tasks,
+        former: &Arc<FormerFilters>,
+        stop: &CancellationToken,
+    ) -> mpsc::Receiver<LaneTurn> {
         let SenderContext { metrics, node, wires, clock, receiver, database, .. } = &self.context;
         let lanes = self.settings.lanes.max(1);
         // Each lane has one turn under way, and one more at its end.
@@ -205,7 +214,7 @@ impl LinkSender {
                 let rules = &self.settings.ingest;
                 let receiver =
                     LinkReceiver::new(self.settings.name.clone(), rules, receiver.clone());
-                LaneReceiving::new(receiver, wires.connect_acks(self.number))
+                LaneReceiving::new(receiver, wires.connect_acks(self.number), Arc::clone(former))
             });
             let lane = Lane::new(Arc::clone(&context), number, turns_in.clone(), bell, receiving);
             tasks.spawn("link lane", lane.run(stop.clone()));
@@ -228,6 +237,7 @@ impl LinkSender {
         &self,
         outbox: &mut LinkOutbox,
         mut turns: mpsc::Receiver<LaneTurn>,
+        former: &FormerFilters,
         tasks: &mut Tasks,
         stop: &CancellationToken,
     ) -> Result<(), Outage> {
@@ -239,7 +249,10 @@ impl LinkSender {
                 turn = turns.recv() => match turn {
                     Some(turn) => {
                         let gone = gone.remove(&turn.lane).unwrap_or_default();
-                        turn.run(outbox, gone).await?;
+                        let routes = Arc::clone(&self.routes.borrow());
+                        if turn.run(outbox, gone, &routes).await? == LanesOfRows::Changed {
+                            self.context.wires.ring_all(&self.settings.name);
+                        }
                     }
                     None => return Ok(()),
                 },
@@ -254,6 +267,7 @@ impl LinkSender {
                     for (lane, id) in upkeep.run(outbox, &routes).await? {
                         gone.entry(lane).or_default().push(id);
                     }
+                    former.store(outbox).await?;
                 }
             }
         }

@@ -4,9 +4,10 @@
 //! [`crate::store::batch`], in the transaction of the batch.
 //!
 //! In reading order: [`outbox`] is what the sender of a link works on, with its [`backlog`] and
-//! its [`lanes`]; [`gap`] reads back what it had no room for, in steps of the size of [`refill_pace`],
+//! its [`lanes`] and [`stray_watch`]; [`gap`] reads back what it had no room for, in steps of the size of [`refill_pace`],
 //! with payloads as [`rebuilt_payload`] makes them;
 //! [`dead_letters`] keeps what a link did not accept, and [`refused`] is its list for people;
+//! [`subscribed`] is what its session at the other broker has;
 //! [`known`] has the links, their reports and their identities; [`refill_range`] sends a range of
 //! `telemetry` again, and [`forget`] deletes what belongs to a link.
 
@@ -24,3 +25,5 @@ pub mod refill_range;
 pub mod refilled_rows;
 pub mod refused;
 pub mod refused_detail;
+mod stray_watch;
+mod subscribed;

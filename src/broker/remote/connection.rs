@@ -38,35 +38,39 @@ const EAGER_BYTES: usize = 16 * 1024;
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Upper bound for an idle timer.
-const FAR: Duration = Duration::from_hours(1);
+pub(super) const FAR: Duration = Duration::from_hours(1);
 
 /// AUTH with a new token, while its key is read.
-type Minting = Pin<Box<dyn Future<Output = Result<BytesMut, BrokerError>> + Send>>;
+pub(super) type Minting = Pin<Box<dyn Future<Output = Result<BytesMut, BrokerError>> + Send>>;
 
 /// A connection after CONNACK.
 pub struct RemoteConnection {
     id: ConnectionId,
     clock: Clock,
     target: RemoteTarget,
-    link: MqttStream,
+    pub(super) link: MqttStream,
     grants: RemoteGrants,
     limits: PublishLimits,
     /// Packets that were read and not yet handled.
     incoming: Vec<Incoming>,
     /// Bytes that the next turn writes.
-    unwritten: BytesMut,
+    pub(super) unwritten: BytesMut,
     /// What was handled and not yet reported.
     events: VecDeque<RemoteEvent>,
     /// Why the connection ended; reported after all events before it.
     ended: Option<BrokerError>,
     is_over: bool,
     unanswered: Unanswered<()>,
-    subscribes: OpenSubscribes,
-    timers: RemoteTimers,
+    pub(super) subscribes: OpenSubscribes,
+    pub(super) timers: RemoteTimers,
     /// When the login must be replaced; `None` means never.
-    renewal: Option<Renewal>,
-    minting: Option<Minting>,
+    pub(super) renewal: Option<Renewal>,
+    pub(super) minting: Option<Minting>,
     last_receipt: Timestamp,
+    /// Whether the caller takes no message.
+    pub(super) is_paused: bool,
+    /// When it last began to take messages again: no answer is late before that.
+    resumed_at: Instant,
     has_warned: bool,
 }
 
@@ -106,6 +110,8 @@ impl RemoteConnection {
             renewal: login.renewal(),
             minting: None,
             last_receipt: Timestamp::default(),
+            is_paused: false,
+            resumed_at: now,
             has_warned: false,
             grants,
         };
@@ -156,18 +162,6 @@ impl RemoteConnection {
         Ok(packet_id)
     }
 
-    /// Buffers one SUBSCRIBE to these filters, each with its QoS (0 or 1), and returns its packet
-    /// identifier.
-    pub fn subscribe(&mut self, filters: &[(&str, u8)]) -> Result<u16, BrokerError> {
-        let Some(packet_id) = self.subscribes.next_id() else {
-            let why = "too many SUBSCRIBE packets have no answer";
-            return Err(BrokerError::Unsendable(why.to_owned()));
-        };
-        self.unwritten.extend(outgoing::remote_subscribe(packet_id, filters)?);
-        self.subscribes.record_sent(packet_id, filters.len(), Instant::now());
-        Ok(packet_id)
-    }
-
     /// Renews the login with the next turn, before it is due; void for a login that the connection
     /// cannot renew.
     pub fn renew_now(&mut self) {
@@ -191,6 +185,9 @@ impl RemoteConnection {
 
     /// Writes what is buffered and waits for the next event. Cancel safe. An error ends the connection.
     pub async fn next(&mut self) -> Result<RemoteEvent, BrokerError> {
+        if std::mem::take(&mut self.is_paused) {
+            self.resumed_at = Instant::now();
+        }
         loop {
             if self.unwritten.len() >= EAGER_BYTES && !self.is_over {
                 self.link.write_ready(&mut self.unwritten).await;
@@ -204,14 +201,6 @@ impl RemoteConnection {
             }
             self.ended = self.turn().await.err();
         }
-    }
-
-    /// Writes what is buffered and DISCONNECT, and waits for a bounded time until the broker closes.
-    /// The broker keeps the session for as long as it granted.
-    pub async fn close(mut self) {
-        let mut last = std::mem::take(&mut self.unwritten);
-        last.extend_from_slice(&outgoing::DISCONNECT);
-        self.link.close(&last).await;
     }
 
     /// Waits for one thing to happen, and handles it.
@@ -286,6 +275,11 @@ impl RemoteConnection {
                     self.events.push_back(RemoteEvent::Granted { packet_id, codes });
                 }
             }
+            Incoming::UnsubAck { packet_id, codes } => {
+                if self.subscribes.answered(packet_id, &codes)? {
+                    self.events.push_back(RemoteEvent::Unsubscribed { packet_id, codes });
+                }
+            }
             Incoming::PubRel { packet_id } => {
                 self.unwritten.extend_from_slice(&outgoing::pubcomp(packet_id));
             }
@@ -300,7 +294,7 @@ impl RemoteConnection {
                 return Err(login::second_connack(self.renewal.as_ref(), &connack));
             }
             Incoming::Unreadable => self.warn_of_unreadable(),
-            Incoming::UnsubAck { .. } | Incoming::PingResp => {}
+            Incoming::PingResp => {}
         }
         Ok(())
     }
@@ -346,10 +340,11 @@ impl RemoteConnection {
     }
 
     fn outstanding(&self) -> Outstanding {
+        let since = |sent: Instant| sent.max(self.resumed_at);
         Outstanding {
-            last_received: self.link.last_received(),
-            oldest_message: self.unanswered.oldest(),
-            oldest_subscribe: self.subscribes.oldest(),
+            last_received: since(self.link.last_received()),
+            oldest_message: self.unanswered.oldest().map(since),
+            oldest_subscribe: self.subscribes.oldest().map(since),
             write_overdue: self.link.write_overdue_at(),
         }
     }
@@ -365,6 +360,10 @@ impl RemoteConnection {
         if self.timers.check(now, self.outstanding())? {
             self.unwritten.extend_from_slice(&outgoing::PINGREQ);
         }
+        self.renew_if_due(now)
+    }
+
+    pub(super) fn renew_if_due(&mut self, now: Instant) -> Result<(), BrokerError> {
         match self.renewal.as_mut().map_or(Due::Nothing, |renewal| renewal.due(now)) {
             Due::Nothing => {}
             Due::Reconnect => return Err(BrokerError::LoginAges),
@@ -380,7 +379,7 @@ impl RemoteConnection {
 // --- private helpers ---
 
 /// The packet that is being made; without one it never resolves.
-async fn minted(minting: &mut Option<Minting>) -> Result<BytesMut, BrokerError> {
+pub(super) async fn minted(minting: &mut Option<Minting>) -> Result<BytesMut, BrokerError> {
     match minting {
         Some(minting) => minting.await,
         None => std::future::pending().await,

@@ -21,6 +21,13 @@ pub enum RemoteEvent {
         /// 0 to 2: the granted QoS; 0x80 and above: refused.
         codes: Vec<u8>,
     },
+    /// UNSUBACK: one code for each filter.
+    Unsubscribed {
+        /// That of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// 0x80 and above: refused.
+        codes: Vec<u8>,
+    },
     /// A message.
     Message(RemoteMessage),
     /// The broker accepted the newer login token.

@@ -64,6 +64,16 @@ impl RemoteTimers {
         .min()
     }
 
+    /// When a ping is due; `None`: never.
+    pub fn ping_at(&self) -> Option<Instant> {
+        self.keepalive.ping_at()
+    }
+
+    /// Whether a ping is due; judges nothing.
+    pub fn take_ping(&mut self, now: Instant) -> bool {
+        self.keepalive.take_ping(now)
+    }
+
     /// Whether a ping is due. An error means that a timeout elapsed.
     pub fn check(&mut self, now: Instant, outstanding: Outstanding) -> Result<bool, BrokerError> {
         let is_late =

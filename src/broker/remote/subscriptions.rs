@@ -1,4 +1,4 @@
-//! SUBSCRIBE packets that another broker has not answered.
+//! SUBSCRIBE and UNSUBSCRIBE packets that another broker has not answered.
 //!
 //! It judges no answer, except one that has not a code for each filter.
 

@@ -105,7 +105,7 @@ impl SubscriptionMemory {
             former = ?self.unsubscribing,
             "MQTT_TOPIC or MQTT_SHARE_GROUP has changed; removing the former subscription"
         );
-        outgoing::unsubscribe(&self.unsubscribing)
+        outgoing::unsubscribe(outgoing::FORMER_SUBSCRIPTIONS, &self.unsubscribing)
     }
 
     /// Records the codes of UNSUBACK.

@@ -35,6 +35,9 @@ pub const PINGREQ: [u8; 2] = [0xc0, 0];
 /// DISCONNECT: normal end; the session stays.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
+/// DISCONNECT: normal end, with the Session Expiry Interval 0: the session ends, too.
+pub const DISCONNECT_SESSION: [u8; 9] = [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0];
+
 /// DISCONNECT: the broker sent an unreadable packet.
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
 
@@ -187,9 +190,8 @@ pub fn remote_subscribe(packet_id: u16, filters: &[(&str, u8)]) -> Result<BytesM
 }
 
 /// UNSUBSCRIBE from all these filters.
-pub fn unsubscribe(filters: &[String]) -> Result<BytesMut, BrokerError> {
-    let packet =
-        Unsubscribe { pkid: FORMER_SUBSCRIPTIONS, filters: filters.to_vec(), properties: None };
+pub fn unsubscribe(packet_id: u16, filters: &[String]) -> Result<BytesMut, BrokerError> {
+    let packet = Unsubscribe { pkid: packet_id, filters: filters.to_vec(), properties: None };
     let mut buffer = BytesMut::new();
     packet.write(&mut buffer).map_err(unsendable)?;
     Ok(buffer)
@@ -326,7 +328,7 @@ mod tests {
     fn unsubscribe_names_every_former_filter() {
         let former = ["a/#".to_owned(), "$share/g/a/#".to_owned()];
         let Packet::Unsubscribe(packet) =
-            Packet::read(&mut unsubscribe(&former).unwrap(), None).unwrap()
+            Packet::read(&mut unsubscribe(FORMER_SUBSCRIPTIONS, &former).unwrap(), None).unwrap()
         else {
             panic!("no UNSUBSCRIBE")
         };

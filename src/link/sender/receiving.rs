@@ -3,9 +3,12 @@
 //!
 //! It judges no message: the receiver makes deliveries of them, and the spine checks those.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::former_filters::FormerFilters;
 use crate::broker::error::BrokerError;
 use crate::broker::remote::connection::RemoteConnection;
 use crate::domain::message::AckToken;
@@ -37,6 +40,10 @@ pub(super) struct LaneReceiving {
     had_session: bool,
     /// SUBSCRIBE packets without an answer: identifier and filters.
     open: Vec<(u16, Vec<String>)>,
+    /// Filters of earlier settings, which a kept session still has.
+    former: Arc<FormerFilters>,
+    /// UNSUBSCRIBE packets without an answer.
+    unsubscribing: Vec<u16>,
     /// Filters that the other broker has refused.
     refused: Vec<(String, u8)>,
     retry_at: Option<Instant>,
@@ -46,10 +53,16 @@ pub(super) struct LaneReceiving {
 // === impl LaneReceiving ===
 
 impl LaneReceiving {
-    pub(super) fn new(receiver: LinkReceiver, acks: mpsc::Receiver<Vec<AckToken>>) -> Self {
+    pub(super) fn new(
+        receiver: LinkReceiver,
+        acks: mpsc::Receiver<Vec<AckToken>>,
+        former: Arc<FormerFilters>,
+    ) -> Self {
         Self {
             receiver,
             acks,
+            former,
+            unsubscribing: Vec::new(),
             had_session: false,
             open: Vec::new(),
             refused: Vec::new(),
@@ -58,7 +71,7 @@ impl LaneReceiving {
         }
     }
 
-    /// Begins a connection: subscribes to all filters.
+    /// Begins a connection: subscribes to all filters, and unsubscribes from those of earlier settings.
     pub(super) fn connected(
         &mut self,
         connection: &mut RemoteConnection,
@@ -78,6 +91,11 @@ impl LaneReceiving {
         self.receiver.connected(is_kept);
         self.refused.clear();
         self.open.clear();
+        if is_kept {
+            self.unsubscribe(connection, settings)?;
+        } else {
+            self.former.unsubscribed();
+        }
         let filters = self.receiver.filters();
         self.subscribe(connection, settings, &filters)
     }
@@ -129,6 +147,25 @@ impl LaneReceiving {
         first
     }
 
+    /// Records an UNSUBACK.
+    pub(super) fn unsubscribed(&mut self, packet_id: u16, codes: &[u8], settings: &LinkSettings) {
+        let link = &settings.name;
+        if let Some(code) = codes.iter().find(|code| **code >= REFUSED) {
+            tracing::warn!(
+                %link,
+                code = format!("0x{code:02X}"),
+                "the other broker does not end a subscription that the links file no longer has: its \
+                 messages are quarantined; Sluice unsubscribes again at the next connection; allow it \
+                 there, or change link.{link}.client_id"
+            );
+            return;
+        }
+        self.unsubscribing.retain(|open| *open != packet_id);
+        if self.unsubscribing.is_empty() {
+            self.former.unsubscribed();
+        }
+    }
+
     /// The explanation of a refused filter, while there is one.
     pub(super) fn refusal(&self, settings: &LinkSettings) -> Option<LinkExplanation> {
         let (filter, code) = self.refused.first()?;
@@ -148,6 +185,25 @@ impl LaneReceiving {
     ) {
         tokens.retain(|token| connection.acknowledge(token));
         self.receiver.acknowledged(&tokens);
+    }
+
+    fn unsubscribe(
+        &mut self,
+        connection: &mut RemoteConnection,
+        settings: &LinkSettings,
+    ) -> Result<(), BrokerError> {
+        self.unsubscribing.clear();
+        let filters = self.former.left();
+        for filters in filters.chunks(settings.limits.filters_per_subscribe.max(1)) {
+            tracing::info!(
+                link = %settings.name,
+                ?filters,
+                "the link {} unsubscribes from filters that the links file no longer has",
+                settings.name
+            );
+            self.unsubscribing.push(connection.unsubscribe(filters)?);
+        }
+        Ok(())
     }
 
     fn subscribe(

@@ -137,6 +137,11 @@ impl LaneConnection<'_> {
                 answers::take(self, packet_id, code, reason.as_deref());
             }
             RemoteEvent::Granted { packet_id, codes } => self.take_suback(packet_id, &codes),
+            RemoteEvent::Unsubscribed { packet_id, codes } => {
+                if let Some(receiving) = &mut self.lane.receiving {
+                    receiving.unsubscribed(packet_id, &codes, &self.context.settings);
+                }
+            }
             RemoteEvent::Message(message) => {
                 if let Some(receiving) = &mut self.lane.receiving {
                     receiving.receiver.take(message);
@@ -221,11 +226,14 @@ async fn happening(
     };
     let may_read = receiving.receiver.has_room();
     let (receiver, acks) = (&mut receiving.receiver, &mut receiving.acks);
+    let event = async {
+        if may_read { connection.next().await } else { Err(connection.keep_alive().await) }
+    };
     tokio::select! {
         biased;
         answer = answered => Happening::Turn(answer.ok()),
         Some(tokens) = acks.recv() => Happening::Acks(tokens),
-        event = connection.next(), if may_read => Happening::Event(Box::new(event)),
+        event = event => Happening::Event(Box::new(event)),
         // A closed spine means that the daemon stops.
         Ok(()) = receiver.hand_over() => Happening::HandedOver,
         () = bell.notified() => Happening::Bell,

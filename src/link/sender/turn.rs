@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use tokio::sync::oneshot;
 
+use crate::domain::forwarding::LinkRoutes;
 use crate::domain::outbox::{DeadLetterReason, QueuedForward};
 use crate::domain::ports::Outage;
 use crate::store::links::outbox::LinkOutbox;
@@ -36,6 +37,13 @@ pub(super) struct TurnAnswer {
     pub(super) gone: Vec<i64>,
 }
 
+/// Whether rows were moved to other lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LanesOfRows {
+    Same,
+    Changed,
+}
+
 // === impl LaneTurn ===
 
 impl LaneTurn {
@@ -44,7 +52,8 @@ impl LaneTurn {
         mut self,
         outbox: &mut LinkOutbox,
         gone: Vec<i64>,
-    ) -> Result<(), Outage> {
+        routes: &LinkRoutes,
+    ) -> Result<LanesOfRows, Outage> {
         if !gone.is_empty() {
             // The lane does not know yet that they are gone; the outbox would wait for their end.
             let ids: HashSet<i64> = gone.iter().copied().collect();
@@ -54,6 +63,7 @@ impl LaneTurn {
         for (id, reason) in &self.dead {
             outbox.dead_letter(self.lane, *id, reason).await?;
         }
+        let mut lanes = LanesOfRows::Same;
         let rows = match u32::try_from(self.limit).unwrap_or(u32::MAX) {
             0 if self.finished.is_empty() && self.dead.is_empty() => {
                 // It also shows that this replica still has the lock.
@@ -61,9 +71,15 @@ impl LaneTurn {
                 Vec::new()
             }
             0 => Vec::new(),
-            limit => outbox.next(self.lane, &self.held, limit).await?,
+            limit => loop {
+                let rows = outbox.next(self.lane, &self.held, limit).await?;
+                if rows.is_empty() || outbox.move_strays(routes).await? == 0 {
+                    break rows;
+                }
+                lanes = LanesOfRows::Changed;
+            },
         };
         let _lane_has_ended = self.answer.send(TurnAnswer { rows, gone });
-        Ok(())
+        Ok(lanes)
     }
 }

@@ -1,9 +1,15 @@
 //! Moves waiting messages to other lanes when the number of lanes of a link has changed, so that all
 //! messages of a device stay in one lane.
 //!
-//! It changes no order: a message keeps its id.
+//! It changes no order: a message keeps its id. A batch that was prepared before the change may commit
+//! after it, into the lane of the earlier number. So for some time after a change each look is followed
+//! by a look for such rows, which is later than what it found: an older row of a device that is sent
+//! next is already in its lane.
+
+use tokio::time::Instant;
 
 use super::outbox::LinkOutbox;
+use super::stray_watch::{RecentSender, StrayWatch};
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
@@ -22,6 +28,18 @@ const MOVE: &str = "UPDATE link_outbox o SET lane = g.lane \
     FROM unnest($2::text[], $3::text[], $4::smallint[]) AS g (tenant_id, device_id, lane) \
     WHERE o.link = $1 AND o.tenant_id = g.tenant_id AND o.device_id = g.device_id AND o.lane <> g.lane";
 
+/// Devices with rows above `$2`, with the transactions at that time and the highest id.
+const RECENT: &str = "SELECT r.tenant_id, r.device_id, l.lane::smallint AS lane, max(r.id) AS last, \
+        (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS oldest_transaction, \
+        (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS next_transaction \
+    FROM generate_series(0, $3) AS l (lane), LATERAL ( \
+        SELECT tenant_id, device_id, id FROM link_outbox \
+        WHERE link = $1 AND lane = l.lane::smallint AND id > $2) r \
+    GROUP BY r.tenant_id, r.device_id, l.lane";
+
+/// The highest lane of any link.
+const LAST_LANE: i32 = 15;
+
 const NOTE: &str = "INSERT INTO link_state (link, lanes) VALUES ($1, $2) \
     ON CONFLICT (link) DO UPDATE SET lanes = excluded.lanes";
 
@@ -39,9 +57,47 @@ impl LinkOutbox {
         if !differs {
             return Ok(0);
         }
+        self.strays = Some(StrayWatch::begin(Instant::now()));
         let query = sqlx::query_as(SENDERS).bind(self.link.as_str());
         let senders: Vec<(String, String, i16)> =
             answer(query.fetch_all(&mut self.session.connection)).await?;
+        let changed = self.move_rows(routes, &senders).await?;
+        let query = sqlx::query(NOTE).bind(self.link.as_str()).bind(lanes);
+        answer(query.execute(&mut self.session.connection)).await?;
+        self.forget_reads();
+        Ok(changed)
+    }
+
+    /// Moves rows that were put into the lane of earlier settings since the lanes changed; returns
+    /// their number. It is called after each look: with 0, no row that the look found has an older one of
+    /// its device in another lane.
+    pub async fn move_strays(&mut self, routes: &LinkRoutes) -> Result<u64, Outage> {
+        let Some(watch) = &self.strays else { return Ok(0) };
+        if watch.is_over(Instant::now()) {
+            self.strays = None;
+            return Ok(0);
+        }
+        let floor = watch.floor();
+        let query = sqlx::query_as(RECENT).bind(self.link.as_str()).bind(floor).bind(LAST_LANE);
+        let recent: Vec<RecentSender> =
+            answer(query.fetch_all(&mut self.session.connection)).await?;
+        if let Some(watch) = &mut self.strays {
+            watch.looked(&recent);
+        }
+        let senders: Vec<_> =
+            recent.into_iter().map(|it| (it.tenant_id, it.device_id, it.lane)).collect();
+        let moved = self.move_rows(routes, &senders).await?;
+        if moved > 0 {
+            self.forget_reads();
+        }
+        Ok(moved)
+    }
+
+    async fn move_rows(
+        &mut self,
+        routes: &LinkRoutes,
+        senders: &[(String, String, i16)],
+    ) -> Result<u64, Outage> {
         let moves: Vec<(&str, &str, i16)> = senders
             .iter()
             .filter_map(|(tenant, device, lane)| {
@@ -58,9 +114,6 @@ impl LinkOutbox {
                 .bind(part.iter().map(|row| row.2).collect::<Vec<i16>>());
             changed += answer(query.execute(&mut self.session.connection)).await?.rows_affected();
         }
-        let query = sqlx::query(NOTE).bind(self.link.as_str()).bind(lanes);
-        answer(query.execute(&mut self.session.connection)).await?;
-        self.forget_reads();
         Ok(changed)
     }
 }

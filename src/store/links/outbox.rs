@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::queued_rows::{SENDER, queued};
 use super::refill_pace::RefillPace;
+use super::stray_watch::StrayWatch;
 use crate::domain::link::LinkName;
 use crate::domain::outbox::QueuedForward;
 use crate::domain::ports::Outage;
@@ -56,6 +57,8 @@ pub struct LinkOutbox {
     is_sender: bool,
     lanes: HashMap<i16, LaneReads>,
     pub(super) pace: RefillPace,
+    /// Set while rows may appear in the lanes of earlier settings.
+    pub(super) strays: Option<StrayWatch>,
 }
 
 /// What was read of a lane, and from where the next look begins.
@@ -99,7 +102,7 @@ impl LinkOutbox {
             .options([("synchronous_commit", "off"), ("plan_cache_mode", "force_custom_plan")]);
         let session = WriterConnection::open(&options).await?;
         let (lanes, pace) = (HashMap::new(), RefillPace::default());
-        Ok(Self { session, link, is_sender: false, lanes, pace })
+        Ok(Self { session, link, is_sender: false, lanes, pace, strays: None })
     }
 
     /// Tries to become the sender; returns whether this is the sender. As sender it shows Postgres

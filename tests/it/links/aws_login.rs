@@ -91,7 +91,9 @@ fn codes(mut connection: RemoteConnection, topic: &'static str) -> (u8, u8) {
             match timeout(PATIENCE, connection.next()).await.unwrap().unwrap() {
                 RemoteEvent::Granted { codes, .. } => suback = Some(codes[0]),
                 RemoteEvent::Answered { code, .. } => puback = Some(code),
-                RemoteEvent::Message(_) | RemoteEvent::Renewed => {}
+                RemoteEvent::Unsubscribed { .. }
+                | RemoteEvent::Message(_)
+                | RemoteEvent::Renewed => {}
             }
         }
         connection.close().await;

@@ -7,8 +7,8 @@
 //!
 //! In reading order: [`context`] is what senders share, [`lane`] and [`lane_context`] what a lane holds;
 //! [`lane_run`] connects, [`serving`] is one connection and [`serving_loop`] its loop; [`looks`] reads the
-//! outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`], [`pace`], [`admission`],
-//! [`refused_topics`], [`endings`] and [`blame`] decide what is sent and when; [`turn`] works on the outbox,
+//! outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`] with [`refused_in_flight`], [`pace`], [`admission`],
+//! [`refused_topics`] with [`topic_fault`], [`endings`] and [`blame`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
 //! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it with the [`rates`],
 //! [`former_filters`] are subscriptions to end, [`fresh_credentials`] renews those of AWS, and
@@ -32,11 +32,13 @@ mod pace;
 mod publishing;
 mod rates;
 mod receiving;
+mod refused_in_flight;
 mod refused_topics;
 mod reporting;
 mod serving;
 mod serving_loop;
 mod standing;
+mod topic_fault;
 mod turn;
 mod upkeep;
 pub mod wiring;

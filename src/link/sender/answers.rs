@@ -6,10 +6,12 @@
 use tokio::time::Instant;
 
 use super::lane_queue::HeldForward;
+use super::refused_in_flight::SendAgain;
 use super::serving::{LaneConnection, TurnRows};
-use crate::domain::outbox::{DeadLetterCause, DeadLetterReason};
+use super::topic_fault::TopicFault;
+use crate::domain::outbox::{DeadLetterCause, DeadLetterReason, QueuedForward};
 use crate::link::explain::CodePacket;
-use crate::link::explain::codes::{NOT_AUTHORIZED, of_code};
+use crate::link::explain::codes::of_code;
 
 /// Codes from this one on refuse a message.
 const REFUSED: u8 = 0x80;
@@ -32,7 +34,7 @@ pub(super) fn take(serving: &mut LaneConnection<'_>, packet_id: u16, code: u8, t
         serving.trying = None;
     }
     if code < REFUSED {
-        return accepted(serving, &waiting);
+        return accepted(serving, waiting);
     }
     let shown = format!("0x{code:02X}");
     let labels = [serving.context.settings.name.as_str(), CodePacket::PubAck.label(), &shown];
@@ -49,7 +51,9 @@ pub(super) fn take(serving: &mut LaneConnection<'_>, packet_id: u16, code: u8, t
                     serving.context.settings.name
                 );
             }
-            return serving.lane.queue.put_back(HeldForward { was_sent: false, ..waiting });
+            serving.lane.queue.repeat_behind(&waiting.forward, SendAgain::Throttled);
+            let repeat = SendAgain::No;
+            return serving.lane.queue.put_back(HeldForward { was_sent: false, repeat, ..waiting });
         }
         TOPIC_INVALID => DeadLetterCause::BadTopic,
         TOO_LARGE => DeadLetterCause::TooLarge,
@@ -65,29 +69,57 @@ pub(super) fn take(serving: &mut LaneConnection<'_>, packet_id: u16, code: u8, t
 }
 
 /// Makes dead letters of the messages that have waited too long for their topics.
-pub(super) fn refuse_late(serving: &mut LaneConnection<'_>, late: Vec<(i64, u8)>) {
-    for (id, code) in late {
-        let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, None);
-        let detail = format!("{explained}; it was tried until refuse_after");
-        let reason = if code == NOT_AUTHORIZED {
-            DeadLetterCause::NotAuthorized
-        } else {
-            DeadLetterCause::Refused
-        };
-        serving.lane.dead.push((id, DeadLetterReason { reason, code: Some(code), detail }));
+pub(super) fn refuse_late(serving: &mut LaneConnection<'_>, late: Vec<(i64, TopicFault)>) {
+    for (id, fault) in late {
+        serving.lane.dead.push((id, fault.dead_letter(&serving.context.settings)));
     }
 }
 
-fn accepted(serving: &mut LaneConnection<'_>, waiting: &HeldForward) {
+fn accepted(serving: &mut LaneConnection<'_>, waiting: HeldForward) {
     let id = waiting.forward.id;
-    serving.lane.queue.finish(id);
     serving.lane.endings.acknowledged(id);
     serving.made_progress = true;
     serving.note_works();
-    if serving.lane.refused.release(&waiting.forward.topic) {
+    release(serving, &waiting);
+    match waiting.repeat {
+        SendAgain::No => {}
+        SendAgain::Throttled => {
+            let repeat = SendAgain::No;
+            return serving.lane.queue.put_back(HeldForward { repeat, ..waiting });
+        }
+        // It stays in the outbox, and is read again behind the one that was refused.
+        SendAgain::TopicRefused => {
+            let QueuedForward { topic, queued_at, .. } = &waiting.forward;
+            serving.lane.refused.hold(topic, id, *queued_at);
+            return;
+        }
+    }
+    serving.lane.queue.finish(id);
+    let link = serving.context.settings.name.as_str();
+    let age = waiting.age((serving.context.clock)());
+    serving.context.metrics.send_seconds.with_label_values(&[link]).observe(age);
+    serving.context.metrics.published.with_label_values(&[link]).inc();
+    let in_flight = serving.lane.queue.in_flight().0;
+    serving.context.board.progress(serving.lane.number, 1, in_flight);
+}
+
+/// The broker accepts messages of this topic: those that waited are read again. One in flight that is
+/// sent again must be among them, so the last answer of these releases the topic.
+fn release(serving: &mut LaneConnection<'_>, waiting: &HeldForward) {
+    let topic = &waiting.forward.topic;
+    if !serving.lane.refused.has(topic) {
+        return;
+    }
+    if serving.lane.queue.has_repeats_of(topic) {
+        if waiting.is_try {
+            serving.lane.refused.connection_ended(Instant::now());
+        }
+        return;
+    }
+    if serving.lane.refused.release(topic) {
         tracing::info!(
             link = %serving.context.settings.name,
-            topic = waiting.forward.topic,
+            topic,
             "the other broker accepts the topic again; Sluice sends the messages that waited"
         );
         if serving.turn.is_some() {
@@ -95,12 +127,6 @@ fn accepted(serving: &mut LaneConnection<'_>, waiting: &HeldForward) {
         }
         serving.look_now();
     }
-    let link = serving.context.settings.name.as_str();
-    let age = waiting.age((serving.context.clock)());
-    serving.context.metrics.send_seconds.with_label_values(&[link]).observe(age);
-    serving.context.metrics.published.with_label_values(&[link]).inc();
-    let in_flight = serving.lane.queue.in_flight().0;
-    serving.context.board.progress(serving.lane.number, 1, in_flight);
 }
 
 /// Only the topic waits; the messages of it that are ready wait with it.
@@ -114,10 +140,6 @@ fn topic_refused(serving: &mut LaneConnection<'_>, waiting: &HeldForward, code: 
             explained.advice
         );
     }
-    let by = (&*waiting.forward.tenant, &*waiting.forward.device);
-    serving.lane.refused.refused(topic, by, code, now);
-    serving.lane.refused.hold(topic, waiting.forward.id, waiting.forward.queued_at);
-    for (id, queued_at) in serving.lane.queue.leave_out_topic(topic) {
-        serving.lane.refused.hold(topic, id, queued_at);
-    }
+    serving.lane.queue.repeat_behind(&waiting.forward, SendAgain::TopicRefused);
+    serving.lane.hold_topic(&waiting.forward, TopicFault::Code(code), now);
 }

@@ -28,6 +28,9 @@ pub(super) enum LastPacket {
     Publish,
 }
 
+/// After so many held topics in a row the cause is likely none of them.
+const MANY_HELD: u32 = 8;
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionEnd {
@@ -54,6 +57,8 @@ pub(super) enum Conclusion {
     Flapping,
     /// This message ends each connection: it becomes a dead letter.
     Culprit(i64),
+    /// This message ended the connection, as several before it did: its topic waits.
+    HoldTopic(i64),
 }
 
 /// The recent ends of a lane.
@@ -64,6 +69,8 @@ pub(super) struct LaneEndings {
     quick: u32,
     /// Messages in a row that became dead letters because they ended connections.
     culprits: u32,
+    /// Topics in a row that wait for the same reason.
+    held: u32,
     /// Most messages in flight, while a suspect is sought.
     window: Option<usize>,
 }
@@ -89,6 +96,11 @@ impl LaneEndings {
             _ => 1,
         };
         self.suspect = Some((oldest, ends));
+        if self.culprits >= FEW_CULPRITS && end.was_alone && end.lasted < QUICK {
+            self.held += 1;
+            self.suspect = None;
+            return Conclusion::HoldTopic(oldest);
+        }
         if ends < ALONE_AFTER {
             let limit = self.window.unwrap_or(window);
             if ends > 1 {
@@ -101,7 +113,7 @@ impl LaneEndings {
             return Conclusion::Retry;
         }
         // An end long after the message was sent has another cause.
-        if self.culprits >= FEW_CULPRITS || end.lasted >= QUICK {
+        if end.lasted >= QUICK {
             return self.flapping_or_retry();
         }
         self.culprits += 1;
@@ -112,7 +124,7 @@ impl LaneEndings {
 
     /// Records an acknowledgement: the connection works, and the window grows again.
     pub(super) fn acknowledged(&mut self, id: i64) {
-        self.culprits = 0;
+        (self.culprits, self.held) = (0, 0);
         if self.suspect.is_some_and(|(suspect, _)| suspect == id) {
             self.suspect = None;
         }
@@ -125,6 +137,17 @@ impl LaneEndings {
     /// Most messages that may be in flight now.
     pub(super) fn window(&self) -> usize {
         self.window.unwrap_or(usize::MAX)
+    }
+
+    /// Whether messages are sent one by one to find the one that ends connections: the other broker
+    /// accepts the login, so the attempts follow soon.
+    pub(super) fn is_seeking(&self) -> bool {
+        self.window == Some(1) && self.suspect.is_some()
+    }
+
+    /// Whether so many topics wait that the cause is likely none of them.
+    pub(super) fn has_held_many(&self) -> bool {
+        self.held > MANY_HELD
     }
 
     fn flapping_or_retry(&self) -> Conclusion {
@@ -177,17 +200,20 @@ mod tests {
     }
 
     #[test]
-    fn many_culprits_in_a_row_are_flapping_and_keep_their_messages() {
+    fn after_many_culprits_in_a_row_their_topics_wait_and_no_further_message_is_lost() {
         let mut endings = LaneEndings::default();
-        let mut culprits = 0;
-        let mut last = Conclusion::Retry;
-        for id in 0..10 {
-            for _ in 0..4 {
-                last = endings.ended(&end(Some(id), true), 1000);
-                culprits += u32::from(matches!(last, Conclusion::Culprit(_)));
-            }
+        let mut conclude = |id| endings.ended(&end(Some(id), true), 1000);
+        for id in 0..3 {
+            let ends = [(); 4].map(|()| conclude(id));
+            assert_eq!(ends[3], Conclusion::Culprit(id), "{ends:?}");
         }
-        assert_eq!((culprits, last), (FEW_CULPRITS, Conclusion::Flapping));
+        for id in 3..12 {
+            assert_eq!(conclude(id), Conclusion::HoldTopic(id), "at its first end");
+        }
+        assert!(endings.has_held_many());
+        endings.acknowledged(99);
+        assert!(!endings.has_held_many());
+        assert_eq!(endings.ended(&end(Some(13), true), 1000), Conclusion::Retry);
     }
 
     #[test]

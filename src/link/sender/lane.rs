@@ -15,8 +15,9 @@ use super::lane_queue::LaneQueue;
 use super::pace::LanePace;
 use super::receiving::LaneReceiving;
 use super::refused_topics::RefusedTopics;
+use super::topic_fault::TopicFault;
 use super::turn::{LaneTurn, TurnAnswer};
-use crate::domain::outbox::DeadLetterReason;
+use crate::domain::outbox::{DeadLetterReason, QueuedForward};
 use crate::lifecycle::backoff::Backoff;
 use crate::lifecycle::outage_log::OutageLog;
 use crate::link::explain::LinkExplanation;
@@ -147,6 +148,17 @@ impl Lane {
         // One turn at a time: the queue has room for one of each lane.
         self.turns.try_send(turn).map_err(|_| OutboxGone)?;
         Ok(answered)
+    }
+
+    /// A topic waits with this message and those of it that are ready; all others are sent.
+    pub(super) fn hold_topic(&mut self, refused: &QueuedForward, fault: TopicFault, now: Instant) {
+        let topic = refused.topic.as_str();
+        let by = (&*refused.tenant, &*refused.device);
+        self.refused.refused(topic, by, fault, now);
+        self.refused.hold(topic, refused.id, refused.queued_at);
+        for (id, queued_at) in self.queue.leave_out_topic(topic) {
+            self.refused.hold(topic, id, queued_at);
+        }
     }
 
     pub(super) fn forget_gone(&mut self, answer: &TurnAnswer) {

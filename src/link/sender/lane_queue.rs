@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::refused_in_flight::SendAgain;
 use crate::domain::link::ForwardMode;
 use crate::domain::outbox::QueuedForward;
 use crate::domain::time::Timestamp;
@@ -29,9 +30,9 @@ const EVENT_BYTES: usize = 380;
 /// The messages of a lane.
 #[derive(Debug)]
 pub(super) struct LaneQueue {
-    ready: VecDeque<HeldForward>,
+    pub(super) ready: VecDeque<HeldForward>,
     ready_bytes: usize,
-    sent: HashMap<u16, HeldForward>,
+    pub(super) sent: HashMap<u16, HeldForward>,
     sent_bytes: usize,
     finished: Vec<i64>,
     /// Bytes of an average message.
@@ -48,6 +49,8 @@ pub(super) struct HeldForward {
     pub(super) was_sent: bool,
     /// Whether it tries a topic that the broker has refused.
     pub(super) is_try: bool,
+    /// Whether it is sent once more although the broker accepts it.
+    pub(super) repeat: SendAgain,
 }
 
 // === impl LaneQueue ===
@@ -92,7 +95,14 @@ impl LaneQueue {
             let bytes = packet_bytes(&forward);
             self.average = (self.average * 7 + bytes) / 8 + 1;
             self.ready_bytes += bytes;
-            self.ready.push_back(HeldForward { forward, bytes, was_sent: false, is_try: false });
+            let repeat = SendAgain::No;
+            self.ready.push_back(HeldForward {
+                forward,
+                bytes,
+                was_sent: false,
+                is_try: false,
+                repeat,
+            });
         }
         if !is_behind {
             self.sort();
@@ -103,7 +113,8 @@ impl LaneQueue {
     pub(super) fn add_try(&mut self, forward: QueuedForward) {
         let bytes = packet_bytes(&forward);
         self.ready_bytes += bytes;
-        self.ready.push_front(HeldForward { forward, bytes, was_sent: true, is_try: true });
+        let repeat = SendAgain::No;
+        self.ready.push_front(HeldForward { forward, bytes, was_sent: true, is_try: true, repeat });
     }
 
     /// The next message to send.
@@ -162,7 +173,8 @@ impl LaneQueue {
         let oldest = self.sent.values().map(|waiting| waiting.forward.id).min();
         let number = self.sent.len();
         self.ready_bytes += std::mem::take(&mut self.sent_bytes);
-        self.ready.extend(self.sent.drain().map(|(_, waiting)| waiting));
+        let sent = self.sent.drain().map(|(_, waiting)| waiting);
+        self.ready.extend(sent.map(|waiting| HeldForward { repeat: SendAgain::No, ..waiting }));
         // Tries are read again when they are due.
         self.leave_out(|waiting| waiting.is_try);
         self.sort();
@@ -177,6 +189,18 @@ impl LaneQueue {
         let ids = left_out.map(|waiting| (waiting.forward.id, waiting.forward.queued_at)).collect();
         self.leave_out(|waiting| waiting.forward.topic == topic);
         ids
+    }
+
+    /// The topics of unsent messages that were sent before.
+    pub(super) fn topics_sent_before(&self) -> Vec<String> {
+        let sent = self.ready.iter().filter(|waiting| waiting.was_sent);
+        sent.map(|waiting| waiting.forward.topic.clone()).collect()
+    }
+
+    /// The message that tries a refused topic, if it is the only one without an acknowledgement.
+    pub(super) fn lone_try(&self) -> Option<&QueuedForward> {
+        let only = self.sent.values().next().filter(|_| self.sent.len() == 1)?;
+        only.is_try.then_some(&only.forward)
     }
 
     /// Whether a message that tries a refused topic is ready or sent.

@@ -17,6 +17,7 @@ use super::endings::{Conclusion, LastPacket};
 use super::lane::{FIRST_PAUSE, Lane};
 use super::lane_context::OutboxGone;
 use super::serving::{LaneConnection, ServedEnd, ServedFailure};
+use super::topic_fault::TopicFault;
 use crate::broker::error::BrokerError;
 use crate::broker::remote::connection::RemoteConnection;
 use crate::broker::remote::facts::RemoteFacts;
@@ -139,16 +140,27 @@ impl Lane {
             receiving.receiver.connection_ended();
         }
         self.context.board.progress(self.number, 0, 0);
-        self.queue.connection_ended()
+        let ended = self.queue.connection_ended();
+        // A message that was in flight when its topic was refused waits with the topic.
+        for topic in self.queue.topics_sent_before() {
+            if self.refused.has(&topic) {
+                for (id, queued_at) in self.queue.leave_out_topic(&topic) {
+                    self.refused.hold(&topic, id, queued_at);
+                }
+            }
+        }
+        ended
     }
 
     /// What follows from the end of a connection; returns the pause.
     fn conclude(&mut self, failure: ServedFailure) -> Duration {
         let ServedFailure { error, mut end, window } = failure;
         let context = Arc::clone(&self.context);
+        let may_be_a_message = blame::may_be_a_message(&error);
+        let was_try = end.by_broker && may_be_a_message && self.hold_failed_try();
         let (oldest, in_flight) = self.connection_ended();
-        // No message is a suspect if the other broker has named another cause.
-        end.oldest = oldest.filter(|_| blame::may_be_a_message(&error));
+        // No message is a suspect if the other broker has named another cause, or the cause is known.
+        end.oldest = oldest.filter(|_| may_be_a_message && !was_try);
         end.was_alone = in_flight == 1;
         self.count_refusal(&error);
         if end.made_progress {
@@ -167,13 +179,48 @@ impl Lane {
             return Duration::ZERO;
         }
         match self.endings.ended(&end, window) {
+            Conclusion::Retry if self.endings.is_seeking() => {
+                self.failed(&explained).min(FIRST_PAUSE).max(error.pause())
+            }
             Conclusion::Retry => self.failed(&explained).max(error.pause()),
             Conclusion::Flapping => self.flapping(&explained, end.last),
             Conclusion::Culprit(id) => {
                 self.refuse_culprit(id, &explained);
                 FIRST_PAUSE
             }
+            Conclusion::HoldTopic(id) => {
+                self.hold_topic_of(id);
+                if self.endings.has_held_many() {
+                    return self.flapping(&explained, end.last);
+                }
+                self.failed(&explained).min(FIRST_PAUSE)
+            }
         }
+    }
+
+    /// The only message in flight tried a topic on which the other broker ends connections, and it did
+    /// so again; false: there was no such message.
+    fn hold_failed_try(&mut self) -> bool {
+        let Some(tried) = self.queue.lone_try() else { return false };
+        if !self.refused.hangs_up(&tried.topic) {
+            return false;
+        }
+        let tried = tried.clone();
+        self.hold_topic(&tried, TopicFault::HangsUp, Instant::now());
+        true
+    }
+
+    /// Several messages in a row have ended connections: the topic of this one waits.
+    fn hold_topic_of(&mut self, id: i64) {
+        let Some(waiting) = self.queue.take(id) else { return };
+        let fault = TopicFault::HangsUp;
+        let explained = fault.explained(&self.context.settings, Some(&waiting.forward.topic));
+        tracing::warn!(
+            link = %self.context.settings.name,
+            "{explained}; the messages of this topic wait, and the others are sent; {}",
+            explained.advice
+        );
+        self.hold_topic(&waiting.forward, fault, Instant::now());
     }
 
     fn flapping(&mut self, explained: &LinkExplanation, last: LastPacket) -> Duration {

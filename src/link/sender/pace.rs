@@ -115,6 +115,12 @@ impl LanePace {
         self.throttled.map(|throttled| throttled.full * throttled.share)
     }
 
+    /// Whether the broker has throttled just now: then a message that it refuses must not be
+    /// overtaken by the next one of its device.
+    pub(super) fn is_careful(&self, now: Instant) -> bool {
+        self.throttled.is_some_and(|throttled| now < throttled.halved_at + RAISE_AFTER)
+    }
+
     fn raise(&mut self, now: Instant) {
         let Some(throttled) = &mut self.throttled else { return };
         while now.saturating_duration_since(throttled.raised_at) >= RAISE_AFTER {

@@ -44,8 +44,14 @@ pub(super) fn publish_ready(serving: &mut LaneConnection<'_>, now: Instant) -> B
         return Blocked::Refused;
     }
     let window = serving.window();
+    let is_careful = serving.lane.pace.is_careful(now);
     let most_bytes = serving.context.settings.limits.unacked_bytes;
-    while let Some(next) = serving.lane.queue.next() {
+    loop {
+        if is_careful && !serving.lane.queue.prefer_idle_device() || waits_for_try(serving) {
+            let is_empty = serving.lane.queue.next().is_none();
+            return if is_empty { Blocked::Empty } else { Blocked::Window };
+        }
+        let Some(next) = serving.lane.queue.next() else { return Blocked::Empty };
         let (messages, bytes) = serving.lane.queue.in_flight();
         let is_over = messages > 0 && bytes.saturating_add(next.bytes) > most_bytes;
         // The next answer continues, so one message must be in flight.
@@ -61,7 +67,21 @@ pub(super) fn publish_ready(serving: &mut LaneConnection<'_>, now: Instant) -> B
             return blocked;
         }
     }
-    Blocked::Empty
+}
+
+/// A message on whose topic the other broker ends connections is sent alone, and nothing behind it
+/// before its answer: no other message becomes a suspect.
+fn waits_for_try(serving: &LaneConnection<'_>) -> bool {
+    if serving.trying.is_none() {
+        return false;
+    }
+    let (queue, refused) = (&serving.lane.queue, &serving.lane.refused);
+    let hangs_up = |topic: &str| refused.hangs_up(topic);
+    if queue.lone_try().is_some_and(|sent| hangs_up(&sent.topic)) {
+        return true;
+    }
+    let next = queue.next().filter(|next| next.is_try);
+    next.is_some_and(|next| queue.in_flight().0 > 0 && hangs_up(&next.forward.topic))
 }
 
 /// Sends the next message, or makes a dead letter of it.

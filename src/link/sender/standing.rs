@@ -35,9 +35,9 @@ impl LaneConnection<'_> {
             let explained = LinkExplanation { what, cause: None, ..throttled };
             return self.lane.show(LaneState::Throttled, Some(&explained));
         }
-        let waiting = self.lane.refused.example().map(|(topic, code)| {
+        let waiting = self.lane.refused.example().map(|(topic, fault)| {
             let (topics, messages) = self.lane.refused.counts();
-            let explained = of_code(settings, CodePacket::PubAck, code, Some(topic));
+            let explained = fault.explained(settings, Some(topic));
             let what = format!("{messages} messages of {topics} topics wait: {}", explained.what);
             LinkExplanation { what, ..explained }
         });

@@ -38,6 +38,10 @@ pub struct LinkLimits {
     pub session_expiry_seconds: u32,
 }
 
+/// Most bytes without an acknowledgement where the other broker names no bound: they are in memory
+/// twice, and a slow line must carry them before their answers are overdue.
+const UNACKED_BYTES: usize = 4 * 1024 * 1024;
+
 /// Azure Event Grid.
 const EVENT_GRID: LinkLimits = LinkLimits {
     packet_bytes: 512 * 1024,
@@ -65,7 +69,7 @@ const AWS_IOT: LinkLimits = LinkLimits {
     rate: 100,
     bytes_per_second: 512 * 1024,
     unacked: 100,
-    unacked_bytes: usize::MAX,
+    unacked_bytes: UNACKED_BYTES,
     topic_bytes: 256,
     topic_levels: 8,
     user_property_bytes: 8 * 1024,
@@ -83,7 +87,7 @@ const MQTT: LinkLimits = LinkLimits {
     rate: u32::MAX,
     bytes_per_second: u32::MAX,
     unacked: u16::MAX,
-    unacked_bytes: usize::MAX,
+    unacked_bytes: UNACKED_BYTES,
     topic_bytes: 65_535,
     topic_levels: 200,
     user_property_bytes: 65_535,

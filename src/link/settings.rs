@@ -56,6 +56,8 @@ pub struct LinkSettings {
     pub backlog_max_age: Duration,
     /// `refuse_after`: how long a topic that the other broker refuses is tried again.
     pub refuse_after: Duration,
+    /// `replace_after`: how long one connection is used; `None`: as long as it lives.
+    pub replace_after: Option<Duration>,
 }
 
 /// How Sluice logs in.

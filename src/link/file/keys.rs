@@ -172,7 +172,8 @@ pub const LINK: &[LinkKey] = &[
     key(
         "max_unacked",
         "the limit of the kind, at most 1000",
-        "The most messages of one connection without an acknowledgement.",
+        "The most messages of one connection without an acknowledgement. They have at most 4 MiB together, at Event Grid 64 KiB; a \
+         larger message is sent alone.",
     ),
     key("max_packet_bytes", "the limit of the kind", "The largest packet, as a size."),
     key(
@@ -201,6 +202,12 @@ pub const LINK: &[LinkKey] = &[
         "`1h`",
         "How long Sluice tries a topic again that the other broker refuses, from `1s` to `30d`. Then its messages become dead \
          letters.",
+    ),
+    key(
+        "replace_after",
+        "`ws`, `wss` `23h`; else never",
+        "How long Sluice uses one connection, from `5s` to `30d`; with several lanes a little less. It then sends nothing new, waits \
+         for the answers, and connects again. AWS ends a websocket after 24 hours.",
     ),
 ];
 

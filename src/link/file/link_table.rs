@@ -21,6 +21,12 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The shortest `replace_after`.
+const SHORTEST_LIFE: Duration = Duration::from_secs(5);
+
+/// A websocket at AWS lives at most 24 hours: it is replaced at a quiet moment before that.
+const WEBSOCKET_LIFE: Duration = Duration::from_hours(23);
+
 const KINDS: [(&str, LinkKind); 3] =
     [("event-grid", LinkKind::EventGrid), ("aws-iot", LinkKind::AwsIot), ("mqtt", LinkKind::Mqtt)];
 
@@ -94,6 +100,10 @@ impl<'r, 'n> LinkTable<'r, 'n> {
                 .fields
                 .duration("refuse_after", SECOND..=DAY * 30, "")
                 .unwrap_or(HOUR),
+            replace_after: self
+                .fields
+                .duration("replace_after", SHORTEST_LIFE..=DAY * 30, "")
+                .or_else(|| transport.is_websocket().then_some(WEBSOCKET_LIFE)),
         })
     }
 

@@ -34,6 +34,7 @@ max_rate = 90
 backlog_max_bytes = "256MiB"
 backlog_max_age = "7d"
 refuse_after = "1h"
+replace_after = "2h"
 "#;
 
 /// A link without a fault, to which a case adds one.
@@ -78,6 +79,10 @@ fn the_example_is_read() {
     assert_eq!((token.place, token.lifetime.as_secs()), (JwtPlace::Enhanced, 3600));
     assert_eq!((aws.kind, aws.limits.rate, aws.limits.unacked), (LinkKind::AwsIot, 90, 100));
     assert_eq!((aws.backlog_max_bytes, aws.backlog_max_age.as_secs()), (256 << 20, 604_800));
+    assert_eq!(
+        (aws.replace_after.map(|life| life.as_secs()), azure.replace_after),
+        (Some(7200), None)
+    );
     assert_eq!(parse("").unwrap(), LinkSet::default());
     let plan = set.plan();
     assert_eq!(plan.links.len(), 1, "a link without publish has no part in the plan");
@@ -90,6 +95,7 @@ fn the_example_is_read() {
 fn each_kind_and_login_has_its_defaults() {
     let cognito = link(&[AWS.replace("'c'", "'public-c'").as_str(), COGNITO]);
     assert_eq!((cognito.transport, cognito.port), (LinkTransport::SecureWebSocket, 443));
+    assert_eq!(cognito.replace_after.map(|life| life.as_secs()), Some(23 * 3600));
     let LinkAuth::Cognito { region, public_prefix, .. } = &cognito.auth else { panic!() };
     assert_eq!((region.as_str(), public_prefix.as_deref()), ("eu-west-1", Some("public")));
     let open = link(&[AWS, COGNITO, "public_prefix = ''"]);

@@ -20,11 +20,9 @@ use crate::domain::outbox::DeadLetterReason;
 use crate::link::explain::LinkExplanation;
 use crate::link::settings::LinkSettings;
 
-/// A websocket at AWS lives at most 24 hours: it is replaced at a quiet moment before that.
-const LONGEST_WEBSOCKET: Duration = Duration::from_hours(23);
-
-/// Drawn from its life, so that the lanes are not replaced at the same time.
-const WEBSOCKET_JITTER: Duration = Duration::from_mins(30);
+/// Part of the life of a connection that is drawn off at random, so that the lanes are not replaced at
+/// the same time: half an hour of 23.
+const JITTER_PART: f64 = 1.0 / 46.0;
 
 /// One connection of a lane.
 pub(super) struct LaneConnection<'a> {
@@ -90,7 +88,7 @@ impl<'a> LaneConnection<'a> {
     pub(super) fn new(lane: &'a mut Lane, connection: RemoteConnection) -> Self {
         let context = Arc::clone(&lane.context);
         let now = Instant::now();
-        let is_websocket = context.settings.transport.is_websocket();
+        let life = context.settings.replace_after.map(jittered);
         let grants = connection.granted();
         tracing::info!(
             link = %context.settings.name,
@@ -118,7 +116,7 @@ impl<'a> LaneConnection<'a> {
             look_at: now,
             last_turn: now,
             trying: None,
-            retire_at: is_websocket.then(|| now + websocket_life()),
+            retire_at: life.map(|life| now + life),
             last: LastPacket::Connect,
             made_progress: false,
             has_worked: false,
@@ -187,8 +185,7 @@ fn warn_of_expiry(settings: &LinkSettings, granted: u32) {
     }
 }
 
-fn websocket_life() -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    LONGEST_WEBSOCKET
-        .saturating_sub(WEBSOCKET_JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX)))
+fn jittered(life: Duration) -> Duration {
+    let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    life.mul_f64(1.0 - JITTER_PART * random)
 }

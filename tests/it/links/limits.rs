@@ -9,18 +9,18 @@ use crate::support::device::Device;
 use crate::support::wait;
 
 /// A scripted broker, and its port.
-fn lying(wish: &Value) -> (Peer, u16) {
+pub fn lying(wish: &Value) -> (Peer, u16) {
     let mut peer = Peer::start("lying_broker.js", &[&wish.to_string()]);
     let port = peer.wait_json(1)[0]["port"].as_u64().unwrap();
     (peer, u16::try_from(port).unwrap())
 }
 
 /// The packets of a kind that it has received.
-fn packets(peer: &Peer, cmd: &str) -> Vec<Value> {
+pub fn packets(peer: &Peer, cmd: &str) -> Vec<Value> {
     peer.json().into_iter().filter(|packet| packet["cmd"] == json!(cmd)).collect()
 }
 
-fn wait_for_packets(peer: &Peer, cmd: &str, count: usize) -> Vec<Value> {
+pub fn wait_for_packets(peer: &Peer, cmd: &str, count: usize) -> Vec<Value> {
     wait::for_ok(&format!("{count} packets {cmd}"), || {
         let found = packets(peer, cmd);
         if found.len() >= count { Ok(found) } else { Err(format!("{} so far", found.len())) }
@@ -100,4 +100,20 @@ fn the_limits_of_aws_hold_without_a_word_of_the_broker() {
         filters.iter().all(|count| *count <= 8) && filters.iter().sum::<usize>() == 20,
         "{filters:?}"
     );
+}
+
+#[test]
+fn the_bytes_in_flight_are_bounded_where_the_other_broker_names_no_bound() {
+    let (broker, port) = lying(&json!({ "hold": true }));
+    let more = format!("keepalive = \"5s\"\n{}", forwards("raw"));
+    let it = linked(&mqtt_link("cloud", port, &more));
+    let mut device = Device::connect(it.broker.port(), "d0");
+    for number in 0..30 {
+        let body = json!({ "seq": number, "metrics": { "t": 1 }, "note": "x".repeat(250_000) });
+        device.publish("tenant/acme/device/d0/telemetry", body.to_string());
+    }
+    it.database.wait_until("SELECT count(*) FROM link_outbox", "30");
+    // It pings when it has nothing to send.
+    wait_for_packets(&broker, "pingreq", 1);
+    assert_eq!(packets(&broker, "publish").len(), (4 << 20) / 250_300);
 }

@@ -106,6 +106,21 @@ pub async fn target(
     Ok(target)
 }
 
+/// How long the other broker keeps a session of a client of its own that wants it for as long as the
+/// link does. The session is empty, and ends with this call: also if it fails, nothing waits in it.
+pub async fn granted_expiry(
+    target: &RemoteTarget,
+    link: &LinkSettings,
+    facts: &mut RemoteFacts,
+) -> Result<u32, BrokerError> {
+    let mut target = target.clone();
+    target.broker.session_expiry_seconds = link.limits.session_expiry_seconds;
+    let connection = RemoteConnection::open(&target, clock::now, VISIT, facts).await?;
+    let granted = connection.granted().session_expiry;
+    connection.close_session().await;
+    Ok(granted)
+}
+
 /// The client id of a visit: that of the link with a suffix, so that the daemon keeps its session.
 pub fn client_id(link: &LinkSettings, suffix: &str) -> String {
     format!("{}-{suffix}", link.client_id)

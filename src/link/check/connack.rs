@@ -4,8 +4,12 @@ use super::report::CheckStep;
 use crate::broker::remote::grants::RemoteGrants;
 use crate::link::settings::LinkSettings;
 
-/// Step 12 for an accepted connection.
-pub fn accepted(link: &LinkSettings, granted: &RemoteGrants) -> CheckStep {
+/// Step 12 for an accepted connection; `session_expiry` is how long a session would be kept, in seconds.
+pub fn accepted(
+    link: &LinkSettings,
+    granted: &RemoteGrants,
+    session_expiry: Option<u32>,
+) -> CheckStep {
     let mut step = CheckStep::new(12, "CONNACK");
     step.note(format!("{} accepts the login", link.host));
     let limits = &link.limits;
@@ -21,6 +25,9 @@ pub fn accepted(link: &LinkSettings, granted: &RemoteGrants) -> CheckStep {
     }
     if let Some(seconds) = granted.server_keep_alive {
         lower(&mut step, "seconds of keepalive", limits.keepalive_seconds.into(), seconds.into());
+    }
+    if let Some(seconds) = session_expiry {
+        session(&mut step, link, seconds);
     }
     if !granted.retain {
         step.note("it retains no messages");
@@ -49,6 +56,24 @@ pub fn accepted(link: &LinkSettings, granted: &RemoteGrants) -> CheckStep {
 }
 
 // === private helpers ===
+
+/// Messages that wait longer than the session lives are lost.
+fn session(step: &mut CheckStep, link: &LinkSettings, granted: u32) {
+    let own = link.limits.session_expiry_seconds;
+    if granted < own {
+        step.warn(
+            format!("it keeps a session for {granted} s, not for the {own} s of the link"),
+            format!(
+                "raise the limit at {}, or set session_expiry to \"{granted}s\": messages for Sluice that wait longer \
+                 are lost",
+                link.host
+            ),
+        );
+        step.field("session_expiry");
+    } else {
+        step.note(format!("it keeps a session for {granted} s"));
+    }
+}
 
 fn lower(step: &mut CheckStep, what: &str, own: u64, granted: u64) {
     if granted < own {

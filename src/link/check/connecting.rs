@@ -36,6 +36,8 @@ pub struct ConnectOutcome {
     pub facts: RemoteFacts,
     /// Where it went; `None`: there is no login.
     pub target: Option<RemoteTarget>,
+    /// How long a session would be kept, in seconds, for a link that needs one.
+    pub session_expiry: Option<u32>,
     /// How it ended.
     pub result: Result<LinkVisit, ConnectFault>,
 }
@@ -59,14 +61,17 @@ pub async fn connect(link: &LinkSettings, client_id: &str) -> ConnectOutcome {
     let mut facts = RemoteFacts::default();
     match visit::target(link, &login, client_id).await {
         Ok(target) => {
-            let opened = LinkVisit::open(&target, link, &mut facts).await;
+            let mut session_expiry = None;
+            let opened = open(link, &target, &mut facts, &mut session_expiry).await;
             let result = opened.map_err(ConnectFault::Broker);
-            ConnectOutcome { login, credentials, facts, target: Some(target), result }
+            let target = Some(target);
+            ConnectOutcome { login, credentials, facts, target, session_expiry, result }
         }
         Err(error) => {
             without_login(link, client_id, &mut facts).await;
             let result = Err(ConnectFault::Login(error));
-            ConnectOutcome { login, credentials, facts, target: None, result }
+            let (target, session_expiry) = (None, None);
+            ConnectOutcome { login, credentials, facts, target, session_expiry, result }
         }
     }
 }
@@ -77,7 +82,7 @@ pub async fn steps(
     outcome: ConnectOutcome,
     suspicion: Suspicion,
 ) -> (Vec<CheckStep>, Option<LinkVisit>) {
-    let ConnectOutcome { login, credentials, facts, target, result } = outcome;
+    let ConnectOutcome { login, credentials, facts, target, session_expiry, result } = outcome;
     let fault = result.as_ref().err();
     let stage = fault.map_or(0, |fault| stage(link, &facts, fault));
     let explained = fault.map(|fault| match fault {
@@ -94,7 +99,7 @@ pub async fn steps(
     steps.push(credentials_step(source, credentials.as_ref()));
     steps.push(upgrade(link, facts.upgrade.as_ref(), explained.as_ref().filter(|_| stage == 11)));
     let step = match (&result, explained) {
-        (Ok(visit), _) => connack::accepted(link, visit.granted()),
+        (Ok(visit), _) => connack::accepted(link, visit.granted(), session_expiry),
         (Err(_), _) if stage < 12 => {
             CheckStep::skipped(12, "CONNACK", format!("step {stage} failed"))
         }
@@ -107,6 +112,25 @@ pub async fn steps(
 }
 
 // === private helpers ===
+
+/// A visit has no session. For a link that needs one a connection before it shows how long a session
+/// would be kept; with the session of the daemon the visit itself shows it.
+async fn open(
+    link: &LinkSettings,
+    target: &RemoteTarget,
+    facts: &mut RemoteFacts,
+    session_expiry: &mut Option<u32>,
+) -> Result<LinkVisit, BrokerError> {
+    if link.ingest.is_empty() {
+        return LinkVisit::open(target, link, facts).await;
+    }
+    if target.clean_start {
+        *session_expiry = Some(visit::granted_expiry(target, link, facts).await?);
+    }
+    let visit = LinkVisit::open(target, link, facts).await?;
+    session_expiry.get_or_insert(visit.granted().session_expiry);
+    Ok(visit)
+}
 
 /// Connects for what TLS and HTTP show; the other broker refuses it.
 async fn without_login(link: &LinkSettings, client_id: &str, facts: &mut RemoteFacts) {

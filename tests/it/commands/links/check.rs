@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ended, with_links};
 use crate::links::cloud::{AUDIENCE, CloudBroker, ISSUER, TokenKeys};
+use crate::links::limits::{lying, packets};
 use crate::support::daemon::Settings;
 use crate::support::port;
 use crate::support::process::run_to_end;
@@ -184,4 +185,24 @@ fn a_topic_without_a_permission_is_named_and_the_other_steps_are_made() {
     }
     assert!(step(&report, 14).to_string().contains("permission binding"), "{report:#}");
     assert_eq!(step(&report, 15)["result"], "pass", "{report:#}");
+}
+
+#[test]
+fn a_session_that_the_other_broker_keeps_for_less_time_is_named_and_none_is_left_there() {
+    let (broker, port) = lying(&json!({ "expiry": 60 }));
+    let settings = with_links(&format!(
+        "[link.azure]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = {port}\ntransport = \"tcp\"\n\
+         client_id = \"gate-1\"\nsession_expiry = \"1h\"\n\
+         ingest = [{{ filter = \"in/+\", tenant = \"acme\", device = \"{{2}}\" }}]\n"
+    ));
+    let (_, report) = check(&settings, &[]);
+    let found = step(&report, 12);
+    assert_eq!(found["result"], "warn", "{report:#}");
+    assert!(has_field(found, "link.azure.session_expiry"), "{found:#}");
+    assert!(found.to_string().contains("for 60 s, not for the 3600 s"), "{found:#}");
+    let (connects, ends) = (packets(&broker, "connect"), packets(&broker, "disconnect"));
+    assert!(connects.iter().all(|packet| packet["clientId"] == "gate-1-check"), "{connects:?}");
+    let asked: Vec<u64> = connects.iter().map(|it| it["expiry"].as_u64().unwrap_or(0)).collect();
+    assert_eq!(asked, [3600, 0], "the check itself has no session");
+    assert_eq!(ends[0]["expiry"], 0, "the session ends with its connection: {ends:?}");
 }

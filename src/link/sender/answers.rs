@@ -5,8 +5,7 @@
 
 use tokio::time::Instant;
 
-use super::lane_queue::HeldForward;
-use super::refused_in_flight::SendAgain;
+use super::lane_queue::{HeldForward, SendAgain};
 use super::serving::{LaneConnection, TurnRows};
 use super::topic_fault::TopicFault;
 use crate::domain::outbox::{DeadLetterCause, DeadLetterReason, QueuedForward};

@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::refused_in_flight::SendAgain;
 use crate::domain::link::ForwardMode;
 use crate::domain::outbox::QueuedForward;
 use crate::domain::time::Timestamp;
@@ -51,6 +50,19 @@ pub(super) struct HeldForward {
     pub(super) is_try: bool,
     /// Whether it is sent once more although the broker accepts it.
     pub(super) repeat: SendAgain,
+}
+
+/// Whether a message in flight is sent once more: an older one of its device was refused, so the last
+/// appearances are in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum SendAgain {
+    /// No.
+    #[default]
+    No,
+    /// The rate was too high; the older one is in the queue.
+    Throttled,
+    /// The topic was refused; the older one waits in the outbox.
+    TopicRefused,
 }
 
 // === impl LaneQueue ===

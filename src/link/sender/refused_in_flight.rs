@@ -3,24 +3,11 @@
 //!
 //! It sends nothing.
 
-use super::lane_queue::{HeldForward, LaneQueue};
+use super::lane_queue::{HeldForward, LaneQueue, SendAgain};
 use crate::domain::outbox::QueuedForward;
 
 /// Most messages in flight, and most that are looked at, while each device has one in flight.
 const SINGLE_MOST: usize = 64;
-
-/// Whether a message in flight is sent once more: an older one of its device was refused, so the last
-/// appearances are in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum SendAgain {
-    /// No.
-    #[default]
-    No,
-    /// The rate was too high; the older one is in the queue.
-    Throttled,
-    /// The topic was refused; the older one waits in the outbox.
-    TopicRefused,
-}
 
 // === impl LaneQueue ===
 

@@ -101,19 +101,3 @@ fn the_limits_of_aws_hold_without_a_word_of_the_broker() {
         "{filters:?}"
     );
 }
-
-#[test]
-fn the_bytes_in_flight_are_bounded_where_the_other_broker_names_no_bound() {
-    let (broker, port) = lying(&json!({ "hold": true }));
-    let more = format!("keepalive = \"5s\"\n{}", forwards("raw"));
-    let it = linked(&mqtt_link("cloud", port, &more));
-    let mut device = Device::connect(it.broker.port(), "d0");
-    for number in 0..30 {
-        let body = json!({ "seq": number, "metrics": { "t": 1 }, "note": "x".repeat(250_000) });
-        device.publish("tenant/acme/device/d0/telemetry", body.to_string());
-    }
-    it.database.wait_until("SELECT count(*) FROM link_outbox", "30");
-    // It pings when it has nothing to send.
-    wait_for_packets(&broker, "pingreq", 1);
-    assert_eq!(packets(&broker, "publish").len(), (4 << 20) / 250_300);
-}

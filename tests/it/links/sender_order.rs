@@ -1,19 +1,64 @@
 //! The order of a device's messages: while the other broker refuses some of them, hangs up on them, or
 //! the number of lanes changes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice::domain::forwarding::LinkRoutes;
 use sluice::domain::ids::DeviceKey;
 
-use super::limits::lying;
+use super::limits::{lying, packets};
 use super::reader::Reader;
+use super::rig::Peer;
 use super::sender::{WAITING, link, linked, publish};
 use crate::support::device::{Device, Message};
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
+use crate::support::proxy::Proxy;
 use crate::support::wait;
+
+/// The numbers that a broker was sent of a topic, in the order of their last appearances.
+fn last_appearances(cloud: &Peer, topic: &str) -> Vec<u64> {
+    let sent = packets(cloud, "publish");
+    let of_topic = sent.iter().filter(|packet| packet["topic"] == json!(topic));
+    let mut last = BTreeMap::new();
+    for (place, packet) in of_topic.enumerate() {
+        let body: Value = serde_json::from_str(packet["payload"].as_str().unwrap()).unwrap();
+        last.insert(body["seq"].as_u64().unwrap(), place);
+    }
+    let mut numbers: Vec<(usize, u64)> = last.into_iter().map(|(n, place)| (place, n)).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().map(|(_, number)| number).collect()
+}
+
+/// How often a payload with this text was sent.
+fn times(cloud: &Peer, text: &str) -> usize {
+    let sent = packets(cloud, "publish");
+    sent.iter().filter(|packet| packet["payload"].as_str().unwrap().contains(text)).count()
+}
+
+#[test]
+fn a_message_that_is_refused_among_many_in_flight_is_sent_again_before_those_behind_it() {
+    // 0x97 once for one device, 0x87 once for the other. All messages are in flight at that time.
+    let once = json!({ "\"seq\":3,": 0x97, "\"seq\":1005,": 0x87 });
+    let (cloud, port) = lying(&json!({ "refuse_once": once, "delay": 300 }));
+    let relay = Proxy::to(port);
+    relay.refuse();
+    let it = linked(&link("away", relay.port(), ""), &["timed-1", "timed-2"]);
+    publish(&it, "timed-1", 0, 20);
+    publish(&it, "timed-2", 1000, 1020);
+    it.database.wait_until(WAITING, "40");
+    relay.allow();
+    it.database.wait_until(WAITING, "0");
+    for sent_twice in [3, 15, 1005, 1015] {
+        assert_eq!(times(&cloud, &format!("\"seq\":{sent_twice},")), 2, "{sent_twice}");
+    }
+    assert!(times(&cloud, "\"seq\":1,") == 1 && times(&cloud, "\"seq\":1001,") == 1);
+    assert_eq!(last_appearances(&cloud, "up/timed-1"), (0..20).collect::<Vec<u64>>());
+    assert_eq!(last_appearances(&cloud, "up/timed-2"), (1000..1020).collect::<Vec<u64>>());
+    assert_eq!(it.database.value("SELECT count(*) FROM link_refused"), "0");
+}
 
 #[test]
 fn a_device_on_whose_messages_the_other_broker_hangs_up_does_not_stall_the_others() {

@@ -51,6 +51,7 @@ fn after_a_lost_session_sluice_subscribes_and_sends_again() {
     let it = linked(&link("away", port, more), &["timed-1"]);
     wait_for_packets(&cloud, "subscribe", 1);
     publish(&it, "timed-1", 0, 10);
+    it.daemon.wait_metric("sluice_link_published_total{link=\"away\"}", 10.0);
     it.database.wait_until(WAITING, "0");
     it.daemon.wait_metric("sluice_link_sessions_lost_total{link=\"away\"}", 1.0);
     let subscribed = wait_for_packets(&cloud, "subscribe", 2);

@@ -99,7 +99,7 @@ impl Upkeep {
         let now = Instant::now();
         if now >= self.measure_at {
             self.measure_at = now + PERIOD;
-            self.backlog = outbox.backlog().await?;
+            self.backlog = outbox.backlog(self.lanes).await?;
             self.show();
         }
         let mut expired = Vec::new();
@@ -169,7 +169,7 @@ impl Upkeep {
                          from telemetry"
                     );
                 }
-                self.backlog = outbox.backlog().await?;
+                self.backlog = outbox.backlog(self.lanes).await?;
                 self.wires.ring_all(&self.link);
             }
             RefillStep::Closed { queued, lost } => {

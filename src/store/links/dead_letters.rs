@@ -37,11 +37,12 @@ macro_rules! refuse {
 
 const REFUSE: &str = refuse!("DELETE FROM link_outbox WHERE link = $1 AND lane = $6 AND id = $7");
 
-/// The oldest rows are the lowest of each lane.
+/// The oldest rows are the lowest of each lane, above the id that the lane begins at.
 const EXPIRE: &str = refuse!(
     "DELETE FROM link_outbox WHERE link = $1 AND (lane, id) IN ( \
-        SELECT o.lane, o.id FROM generate_series(0, $8 - 1) AS lanes (lane), LATERAL ( \
-            SELECT lane, id, queued_at FROM link_outbox WHERE link = $1 AND lane = lanes.lane ORDER BY id LIMIT $7) o \
+        SELECT o.lane, o.id FROM unnest($8::smallint[], $9::bigint[]) AS known (lane, begin_id), LATERAL ( \
+            SELECT lane, id, queued_at FROM link_outbox WHERE link = $1 AND lane = known.lane AND id > known.begin_id \
+            ORDER BY id LIMIT $7) o \
         WHERE o.queued_at < $6)"
 );
 
@@ -76,6 +77,7 @@ impl LinkOutbox {
         lanes: u16,
     ) -> Result<Vec<(i16, i64)>, Outage> {
         let older_than: DateTime<Utc> = older_than.to_utc();
+        let (lanes, begins) = self.begins(lanes);
         let query = sqlx::query_as(EXPIRE)
             .bind(self.link.as_str())
             .bind(SENDER)
@@ -84,7 +86,8 @@ impl LinkOutbox {
             .bind("the message waited longer than backlog_max_age")
             .bind(older_than)
             .bind(EXPIRED_MAX)
-            .bind(i32::from(lanes));
+            .bind(lanes)
+            .bind(begins);
         let moved: Vec<(i16, i64)> = answer(query.fetch_all(&mut self.session.connection)).await?;
         for &(lane, id) in &moved {
             self.closed(lane, &[id]);

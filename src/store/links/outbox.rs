@@ -158,6 +158,13 @@ impl LinkOutbox {
         self.lanes.clear();
     }
 
+    /// The lanes up to this number, and for each the id above which its rows are.
+    pub(super) fn begins(&self, lanes: u16) -> (Vec<i16>, Vec<i64>) {
+        let begin = |lane: &i16| self.lanes.get(lane).map_or(0, LaneReads::begin);
+        let lanes = 0..i16::try_from(lanes).unwrap_or(i16::MAX);
+        (lanes.clone().collect(), lanes.map(|lane| begin(&lane)).collect())
+    }
+
     /// These rows are not in the outbox any more.
     pub(super) fn closed(&mut self, lane: i16, ids: &[i64]) {
         if let Some(reads) = self.lanes.get_mut(&lane) {
@@ -190,5 +197,78 @@ impl LaneReads {
             Some(_) => {}
             None => self.next_floor = Some((last.next_transaction, last.row.id)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::link::ForwardMode;
+    use crate::domain::time::Timestamp;
+
+    /// Rows that a look returns while transactions from `oldest` up to `next` are in progress.
+    fn seen(ids: std::ops::RangeInclusive<i64>, oldest: i64, next: i64) -> Vec<SeenRow> {
+        let row = |id| QueuedForward {
+            id,
+            lane: 0,
+            tenant: "t".into(),
+            device: "d".into(),
+            msg_type: "telemetry".into(),
+            topic: String::new(),
+            mode: ForwardMode::Raw,
+            payload: Bytes::new(),
+            time: Timestamp::default(),
+            received_at: Timestamp::default(),
+            message_id: Uuid::nil(),
+            via: Vec::new(),
+            queued_at: Timestamp::default(),
+        };
+        let seen =
+            |id| SeenRow { row: row(id), oldest_transaction: oldest, next_transaction: next };
+        ids.map(seen).collect()
+    }
+
+    fn finish(reads: &mut LaneReads, ids: std::ops::RangeInclusive<i64>) {
+        for id in ids {
+            reads.open.remove(&id);
+        }
+    }
+
+    #[test]
+    fn after_a_refill_that_committed_late_the_floor_stays_below_its_rows() {
+        let mut reads = LaneReads::default();
+        // A refill (transaction 10) has the ids 101 to 200 and is in progress; a batch has those above.
+        reads.looked(&seen(201..=210, 10, 12), &[], false);
+        finish(&mut reads, 201..=210);
+        assert_eq!(reads.begin(), 0, "rows may still appear below");
+        reads.looked(&seen(211..=212, 10, 13), &[], false);
+        finish(&mut reads, 211..=212);
+        assert_eq!(reads.begin(), 0, "the refill is still in progress");
+        // It has committed. A look that is full leaves the last rows of the refill out.
+        reads.looked(&seen(101..=140, 20, 20), &[], true);
+        finish(&mut reads, 101..=140);
+        assert_eq!(reads.begin(), 140, "the rows of the refill behind the look are not passed");
+        reads.looked(&seen(141..=200, 21, 21), &[], false);
+        assert_eq!(reads.begin(), 140, "they are not finished");
+        finish(&mut reads, 141..=200);
+        assert_eq!(reads.begin(), 140);
+        reads.looked(&seen(213..=213, 22, 22), &[], false);
+        finish(&mut reads, 213..=213);
+        assert_eq!(reads.begin(), 200);
+    }
+
+    #[test]
+    fn the_floor_stays_below_a_row_that_waits() {
+        let mut reads = LaneReads::default();
+        reads.looked(&seen(1..=5, 3, 3), &[], false);
+        reads.looked(&seen(6..=9, 4, 4), &[2], false);
+        finish(&mut reads, 3..=9);
+        finish(&mut reads, 1..=1);
+        assert_eq!((reads.floor, reads.begin()), (5, 1));
+        finish(&mut reads, 2..=2);
+        assert_eq!(reads.begin(), 5);
     }
 }

@@ -69,7 +69,7 @@ async fn beyond_its_bound_the_outbox_takes_nothing_and_the_gap_is_read_back_in_o
     assert_eq!(gap(&it), format!("replica-1 {} 0", 100 - queued));
     assert_eq!(it.database.value("SELECT count(*) FROM telemetry"), "100");
     let mut outbox = sender(&it).await;
-    let backlog = outbox.backlog().await.unwrap();
+    let backlog = outbox.backlog(1).await.unwrap();
     assert_eq!(backlog.gap_since, Some(at(NOON + i64::try_from(queued).unwrap())));
     assert_eq!(backlog.gap_messages, 100 - queued as u64);
     assert_eq!(outbox.refill(&routes(SMALL)).await.unwrap(), RefillStep::NoRoom);
@@ -81,7 +81,7 @@ async fn beyond_its_bound_the_outbox_takes_nothing_and_the_gap_is_read_back_in_o
         if outbox.refill(&routes(SMALL)).await.unwrap() == RefillStep::NoGap {
             break;
         }
-        assert!(outbox.backlog().await.unwrap().bytes <= SMALL + 200, "at most one message more");
+        assert!(outbox.backlog(1).await.unwrap().bytes <= SMALL + 200, "at most one message more");
         refilled.extend(numbers(&it));
     }
     assert_eq!(refilled, (i64::try_from(queued).unwrap()..100).collect::<Vec<_>>());
@@ -129,7 +129,7 @@ async fn what_telemetry_does_not_have_is_queued_in_a_gap_too_up_to_the_reserve()
         }
     };
     assert_eq!(lost, 19 - reports);
-    assert_eq!(outbox.backlog().await.unwrap().lost, lost);
+    assert_eq!(outbox.backlog(1).await.unwrap().lost, lost);
     check_counts(&it);
 }
 
@@ -266,7 +266,7 @@ async fn writers_and_a_sender_that_race_lose_nothing_and_keep_the_order() {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         outbox.finish(0, &ids).await.unwrap();
         sent.extend(rows.iter().map(|row| (row.device.to_string(), number(&row.payload))));
-        if outbox.backlog().await.unwrap().bytes < SMALL / 2 {
+        if outbox.backlog(1).await.unwrap().bytes < SMALL / 2 {
             match outbox.refill(&routes(SMALL)).await.unwrap() {
                 RefillStep::Queued(step) | RefillStep::Closed { queued: step, .. } => {
                     refilled += step;

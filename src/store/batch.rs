@@ -9,7 +9,7 @@
 //! 3. [`accepted_rows`] writes the rows of accepted messages. [`readings`] copies telemetry rows
 //!    (fast path); [`staging`] skips rows that exist (safe path).
 //! 4. [`device_state`], [`commands`] and [`quarantine_rows`] write the other rows of a batch,
-//!    [`forward_rows`] what links forward of it.
+//!    [`forward_rows`] what links forward of it; [`roomy_link`] is the short way of one link.
 //! 5. [`single_statement`] writes a small batch at once; [`columns`] encodes its parameters.
 //! 6. [`bisect`] isolates the rows that Postgres refuses.
 //! 7. [`last_attempt`] is what a failed attempt left open; [`lost_commit`] finds out whether an
@@ -27,6 +27,7 @@ mod last_attempt;
 pub(crate) mod lost_commit;
 pub(crate) mod quarantine_rows;
 pub(crate) mod readings;
+mod roomy_link;
 pub(crate) mod single_statement;
 pub mod sink;
 mod snapshot;

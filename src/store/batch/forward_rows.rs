@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 
 use super::columns::{Column, ColumnField, ColumnKind};
+use super::roomy_link::{Query, RoomyLink, row_fields};
 use crate::domain::link::Forward;
 use crate::domain::time::Timestamp;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
@@ -24,24 +25,10 @@ use crate::store::error::StoreError;
 /// Part of the bound that is kept for messages that cannot be read back: one of this number.
 const RESERVE: i64 = 4;
 
-/// The fields of a row.
-fn fields<'a>() -> [ColumnField<&'a Forward>; 13] {
+/// The fields that only the general way has.
+fn general_fields<'a>() -> [ColumnField<&'a Forward>; 2] {
     [
         (ColumnKind::Text, |to, row| to.bytes(row.link.as_str().as_bytes())),
-        (ColumnKind::Bigint, |to, row| to.bigint_or_null(Some(row.lane.into()))),
-        (ColumnKind::Text, |to, row| to.clean_text(&row.tenant)),
-        (ColumnKind::Text, |to, row| to.clean_text(&row.device)),
-        (ColumnKind::Text, |to, row| to.bytes(&row.msg_type)),
-        (ColumnKind::Text, |to, row| to.clean_text(&row.topic)),
-        (ColumnKind::Text, |to, row| to.bytes(row.mode.label().as_bytes())),
-        (ColumnKind::Bytes, |to, row| to.bytes(&row.payload)),
-        (ColumnKind::Moment, |to, row| to.timestamp(row.time)),
-        (ColumnKind::Moment, |to, row| to.timestamp(row.received_at)),
-        (ColumnKind::Id, |to, row| to.uuid(row.message_id)),
-        (ColumnKind::Text, |to, row| {
-            let via = (!row.via.is_empty()).then(|| row.via.join("\n"));
-            to.clean_text_or_null(via.as_deref());
-        }),
         (ColumnKind::Bigint, |to, row| to.bigint_or_null(Some(row.is_refillable.into()))),
     ]
 }
@@ -64,10 +51,10 @@ macro_rules! enqueue {
                 message_id, via) \
             SELECT g.link, g.lane, g.tenant_id, g.device_id, g.msg_type, g.topic, g.mode, g.payload, g.time, g.received_at, \
                 g.message_id, string_to_array(g.via, E'\\n') \
-            FROM unnest($8::text[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], \
-                $15::bytea[], $16::timestamptz[], $17::timestamptz[], $18::uuid[], $19::text[], $20::bigint[]) \
-                WITH ORDINALITY AS g (link, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at, \
-                message_id, via, is_refillable, place) \
+            FROM unnest($8::text[], $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], \
+                $15::text[], $16::bytea[], $17::timestamptz[], $18::timestamptz[], $19::uuid[], $20::text[]) \
+                WITH ORDINALITY AS g (link, is_refillable, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, \
+                received_at, message_id, via, place) \
             JOIN room USING (link) WHERE queues OR (g.is_refillable = 0 AND queues_others) ORDER BY g.place \
             RETURNING link, octet_length(payload) + octet_length(topic) + 100 AS bytes), \
         counted AS ( \
@@ -104,9 +91,6 @@ pub(super) struct ForwardRows<'a> {
     pub rows: &'a [&'a Forward],
 }
 
-/// A query with its parameters.
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
-
 // === impl ForwardRows ===
 
 impl<'a> ForwardRows<'a> {
@@ -122,6 +106,11 @@ impl<'a> ForwardRows<'a> {
 
     /// Writes the rows.
     pub async fn write(self, session: &mut WriterConnection) -> Result<(), StoreError> {
+        if let Some(roomy) = RoomyLink::of(session, self.writer, self.rows)
+            && roomy.write(session).await?
+        {
+            return Ok(());
+        }
         let query = self.bind(sqlx::query(STATEMENT));
         answer(query.execute(&mut session.connection)).await.map(drop)
     }
@@ -142,7 +131,9 @@ impl<'a> ForwardRows<'a> {
             .bind(sums(|sums| sums.others))
             .bind(RESERVE)
             .bind(self.writer);
-        for column in Column::all(&fields(), self.rows) {
+        let (general, fields) = (general_fields(), row_fields());
+        let general = Column::all(&general, self.rows);
+        for column in general.chain(Column::all(&fields, self.rows)) {
             query = query.bind(column);
         }
         query

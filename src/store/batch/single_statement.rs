@@ -11,6 +11,7 @@ use super::columns::Column;
 use super::forward_rows::{ForwardRows, enqueue};
 use super::quarantine_rows::{self, Event, Sums};
 use super::readings;
+use super::roomy_link::{Query, RoomyLink, enqueue_roomy};
 use crate::domain::batch::Batch;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
@@ -48,6 +49,16 @@ const FORWARDING: &str = concat!(
         $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[], $31::text[])"
 );
 
+/// The same where one link has room; it writes nothing where the gate is closed.
+const FORWARDING_ROOMY: &str = concat!(
+    "WITH ",
+    enqueue_roomy!(),
+    " INSERT INTO telemetry \
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+    SELECT * FROM unnest($17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[], $22::text[], \
+        $23::bigint[], $24::jsonb[], $25::jsonb[], $26::uuid[], $27::text[]) WHERE EXISTS (SELECT FROM gate)"
+);
+
 /// Whether [`write_forwarding`] can write `batch`: it has readings and rows for links, and nothing
 /// else.
 pub(super) fn takes_forwarding(batch: &Batch) -> bool {
@@ -72,7 +83,23 @@ pub(super) async fn write_forwarding(
     writer: &str,
 ) -> Result<u64, StoreError> {
     let rows = ForwardRows::effective(&batch.forwards, None);
-    let mut query = ForwardRows { writer, rows: &rows }.bind(sqlx::query(FORWARDING));
+    if let Some(roomy) = RoomyLink::of(session, writer, &rows) {
+        let query = roomy.bind(sqlx::query(FORWARDING_ROOMY));
+        let stored = execute_with_readings(session, query, batch).await?;
+        if RoomyLink::learn(session, stored > 0) {
+            return Ok(stored);
+        }
+    }
+    let query = ForwardRows { writer, rows: &rows }.bind(sqlx::query(FORWARDING));
+    execute_with_readings(session, query, batch).await
+}
+
+/// Binds the readings and executes; returns their number.
+async fn execute_with_readings<'q>(
+    session: &mut WriterConnection,
+    mut query: Query<'q>,
+    batch: &'q Batch,
+) -> Result<u64, StoreError> {
     for column in Column::all(&readings::FIELDS, &batch.readings) {
         query = query.bind(column);
     }

@@ -57,6 +57,8 @@ pub struct WriterConnection {
     pub(crate) connection: PgConnection,
     /// Whether this connection has created its staging table.
     pub(crate) has_staging: bool,
+    /// Batches that are forwarded in the general way before the short way is tried again.
+    pub(crate) forwards_in_general: u32,
     /// Relays the connection; `None` means a Unix socket.
     relay: Option<Relay>,
 }
@@ -71,7 +73,7 @@ impl WriterConnection {
             |_| StoreError::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
         let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
         let (connection, relay) = opened.flatten().map_err(|error| unreachable(options, error))?;
-        Ok(Self { connection, has_staging: false, relay })
+        Ok(Self { connection, has_staging: false, forwards_in_general: 0, relay })
     }
 
     /// Runs statements without parameters; returns the number of rows they touched.

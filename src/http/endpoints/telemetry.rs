@@ -19,7 +19,7 @@ use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
 use crate::http::views::telemetry::{BucketView, TelemetryView};
 use crate::store::reads::quarantine::QuarantineCursor;
-use crate::store::reads::telemetry::{self, TelemetryRange};
+use crate::store::reads::telemetry::{self, RowOrder, TelemetryRange};
 
 /// The default time span, in seconds: a day.
 const SPAN: i64 = 86_400;
@@ -60,10 +60,12 @@ pub(crate) struct RowParams {
     msg_type: Option<Param<FreeText>>,
     /// Only rows of messages that came over this link.
     link: Option<Param<LinkName>>,
+    /// Whether the newest row comes first; the default is the oldest.
+    newest_first: Option<Param<bool>>,
     /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
-    /// The `next` of the previous page.
+    /// The `next` of the previous page, in the same order.
     cursor: Option<Param<QuarantineCursor>>,
 }
 
@@ -87,14 +89,14 @@ pub(crate) struct BucketParams {
 }
 
 /// A metric over time.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Buckets {
     /// The name of the metric.
-    metric: String,
+    pub metric: String,
     /// The length of a bucket in seconds.
-    step_seconds: u32,
+    pub step_seconds: u32,
     /// The buckets in the order of time; a bucket without a number is left out.
-    items: Vec<BucketView>,
+    pub items: Vec<BucketView>,
 }
 
 pub(crate) async fn latest(
@@ -116,7 +118,8 @@ pub(crate) async fn latest_of_each(
     let after = cursor.map(|Param(device)| device);
     let tenant = &call.path.tenant.0;
     let (rows, next) =
-        telemetry::latest_of_each(api.database.pool(), tenant, after.as_ref(), limit).await?;
+        telemetry::latest_of_each(api.database.pool(), tenant, after.as_ref(), limit, clock::now())
+            .await?;
     let items = rows.into_iter().map(TelemetryView::from).collect();
     Ok(OkJson(Page { items, next }))
 }
@@ -125,13 +128,17 @@ pub(crate) async fn range(
     api: Api,
     call: Call<DevicePath, RowParams, NoBody>,
 ) -> Result<OkJson<Page<TelemetryView>>, Problem> {
-    let RowParams { since, until, msg_type, link, limit: Param(Limit(limit)), cursor } = call.query;
+    let RowParams { since, until, msg_type, link, newest_first, limit, cursor } = call.query;
+    let Param(Limit(limit)) = limit;
     let range = range_of(call.path.key(), since, until, msg_type)?;
     let range = TelemetryRange { link: link.map(|Param(link)| link), ..range };
     let after = cursor.map(|Param(place)| place);
-    let rows =
-        telemetry::range(api.database.pool(), &range, after, Page::<TelemetryView>::fetch(limit))
-            .await?;
+    let order = match newest_first {
+        Some(Param(true)) => RowOrder::NewestFirst,
+        _ => RowOrder::OldestFirst,
+    };
+    let fetched = Page::<TelemetryView>::fetch(limit);
+    let rows = telemetry::range(api.database.pool(), &range, order, after, fetched).await?;
     Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
 }
 

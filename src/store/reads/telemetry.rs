@@ -2,12 +2,13 @@
 //!
 //! It writes nothing. Every answer has a bounded number of rows, and every query a time limit.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
 use super::quarantine::QuarantineCursor;
@@ -49,6 +50,10 @@ pub struct TelemetryRow {
     pub link: Option<String>,
 }
 
+/// How far back to look for the latest row of a device, in seconds: most devices have one in the
+/// first range, which reads a few of the many partitions. `None`: all rows.
+const LATEST_RANGES: [Option<i64>; 3] = [Some(2 * 86_400), Some(10 * 86_400), None];
+
 /// Which rows of a device.
 #[derive(Clone, Debug)]
 pub struct TelemetryRange {
@@ -62,6 +67,15 @@ pub struct TelemetryRange {
     pub msg_type: Option<String>,
     /// Received over this link.
     pub link: Option<LinkName>,
+}
+
+/// The order of the rows of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOrder {
+    /// By time, ascending.
+    OldestFirst,
+    /// By time, descending.
+    NewestFirst,
 }
 
 /// A metric in one interval.
@@ -117,6 +131,7 @@ pub async fn latest_of_each(
     tenant: &TenantId,
     after: Option<&DeviceId>,
     limit: u32,
+    now: Timestamp,
 ) -> Result<(Vec<TelemetryRow>, Option<String>), Outage> {
     let rows = async {
         let mut tx = begin(pool).await?;
@@ -130,27 +145,51 @@ pub async fn latest_of_each(
         .await?;
         let has_more = devices.len() > limit as usize;
         devices.truncate(limit as usize);
-        let rows = sqlx::query_as(concat!(
-            "SELECT ",
-            columns!(),
-            " FROM unnest($2::text[]) requested (name), LATERAL (
-                  SELECT * FROM telemetry WHERE tenant_id = $1 AND device_id = requested.name
-                  ORDER BY time DESC, message_id DESC LIMIT 1) newest
-              ORDER BY device_id"
-        ))
-        .bind(tenant.as_str())
-        .bind(&devices)
-        .fetch_all(&mut *tx)
-        .await?;
-        Ok((rows, devices.pop().filter(|_| has_more)))
+        let last = devices.last().cloned().filter(|_| has_more);
+        let rows = latest_of(&mut tx, tenant, devices, now).await?;
+        Ok((rows, last))
     };
     rows.await.map_err(outage)
 }
 
-/// Reads a page of rows after `after`, in time order.
+/// The latest row of each of these devices of a tenant, sorted by name. A row that is found in a
+/// range is the latest of all: the others are older.
+async fn latest_of(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    mut devices: Vec<String>,
+    now: Timestamp,
+) -> Result<Vec<TelemetryRow>, sqlx::Error> {
+    let mut found: Vec<TelemetryRow> = Vec::new();
+    for range in LATEST_RANGES {
+        if devices.is_empty() {
+            break;
+        }
+        let mut query = QueryBuilder::<Postgres>::new("SELECT newest.* FROM unnest(");
+        query.push_bind(&devices).push("::text[]) requested (name), LATERAL (SELECT ");
+        query
+            .push(columns!())
+            .push(" FROM telemetry WHERE tenant_id = ")
+            .push_bind(tenant.as_str());
+        query.push(" AND device_id = requested.name");
+        if let Some(seconds) = range {
+            query.push(" AND time >= ").push_bind(now.plus_seconds(-seconds).to_utc());
+        }
+        query.push(" ORDER BY time DESC, message_id DESC LIMIT 1) newest");
+        let rows: Vec<TelemetryRow> = query.build_query_as().fetch_all(&mut *tx).await?;
+        let names: HashSet<&str> = rows.iter().map(|row| row.device_id.as_str()).collect();
+        devices.retain(|device| !names.contains(device.as_str()));
+        found.extend(rows);
+    }
+    found.sort_by(|one, other| one.device_id.cmp(&other.device_id));
+    Ok(found)
+}
+
+/// Reads a page of rows after `after` in this order.
 pub async fn range(
     pool: &PgPool,
     range: &TelemetryRange,
+    order: RowOrder,
     after: Option<QuarantineCursor>,
     limit: u32,
 ) -> Result<Vec<TelemetryRow>, Outage> {
@@ -158,10 +197,17 @@ pub async fn range(
         QueryBuilder::<Postgres>::new(concat!("SELECT ", columns!(), " FROM telemetry WHERE "));
     range.push_to(&mut query);
     if let Some(after) = after {
-        query.push(" AND (time, message_id) > (").push_bind(after.at.to_utc());
-        query.push(", ").push_bind(after.id).push(")");
+        query.push(match order {
+            RowOrder::OldestFirst => " AND (time, message_id) > (",
+            RowOrder::NewestFirst => " AND (time, message_id) < (",
+        });
+        query.push_bind(after.at.to_utc()).push(", ").push_bind(after.id).push(")");
     }
-    query.push(" ORDER BY time, message_id LIMIT ").push_bind(i64::from(limit));
+    query.push(match order {
+        RowOrder::OldestFirst => " ORDER BY time, message_id LIMIT ",
+        RowOrder::NewestFirst => " ORDER BY time DESC, message_id DESC LIMIT ",
+    });
+    query.push_bind(i64::from(limit));
     let rows = async { query.build_query_as().fetch_all(&mut *begin(pool).await?).await };
     rows.await.map_err(outage)
 }

@@ -1,7 +1,8 @@
 //! Types that the wings share. Nothing here does IO, uses a runtime, or reads a clock.
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
-//! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`]. A message and its outcome: [`message`], [`device`],
+//! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`],
+//! [`device_search`]. JSON: [`merge_patch`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
@@ -15,6 +16,7 @@ pub mod caller;
 pub mod clocks;
 pub mod command;
 pub mod device;
+pub mod device_search;
 pub mod device_topics;
 pub mod enrolment;
 pub mod exchange;
@@ -23,6 +25,7 @@ pub mod forwarding;
 pub(crate) mod hex;
 pub mod ids;
 pub mod link;
+pub(crate) mod merge_patch;
 pub mod message;
 pub mod operator;
 pub mod outbox;

@@ -5,6 +5,9 @@
 //! broker. They issue no certificate.
 
 pub(crate) mod device;
+mod device_edit;
+mod device_list;
+mod device_values;
 pub(crate) mod enrol;
 pub(crate) mod operator;
 pub(crate) mod status_reach;

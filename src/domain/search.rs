@@ -47,6 +47,8 @@ pub enum Accepts {
     Text,
     /// A span such as `90s`, `30m`, `2h`, `7d`.
     Span,
+    /// A span of at most this many hours.
+    SpanUpTo(u32),
     /// A time in RFC 3339, or a span before now.
     Time,
     /// One of these words, in any case.
@@ -142,11 +144,6 @@ pub enum SearchError {
 // === impl Search ===
 
 impl Search {
-    /// Reads `text` for a list with these keys.
-    pub fn read(text: &str, keys: &SearchKeys) -> Result<Self, SearchError> {
-        reader::read(text, keys).map(|terms| Self { terms })
-    }
-
     /// All terms, in the order in which they were written.
     pub fn terms(&self) -> &[SearchTerm] {
         &self.terms
@@ -274,6 +271,7 @@ impl Accepts {
         match self {
             Self::Text => "a text, or its beginning with `*`".to_owned(),
             Self::Span => "a span such as 90s, 30m, 2h, 7d".to_owned(),
+            Self::SpanUpTo(hours) => format!("a span of at most {hours}h, such as 30m or 2h"),
             Self::Time => {
                 "a time in RFC 3339 such as 2026-11-21T06:00:00Z, or a span such as 2h".to_owned()
             }

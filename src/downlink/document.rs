@@ -3,10 +3,10 @@
 //!
 //! A document keeps the text of its numbers, so that no change of one member rounds another.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::domain::merge_patch;
 
 /// The deepest nesting of a desired document; one without objects in it has depth 1.
 pub const MAX_DOCUMENT_DEPTH: usize = 8;
@@ -81,37 +81,12 @@ impl JsonDocument {
 
     /// This patch (RFC 7396) applied to `target`, without a bound of its size.
     pub fn applied_to(&self, target: Option<&RawValue>) -> Result<Box<RawValue>, DocumentError> {
-        merged(target, &self.0).map_err(|error| DocumentError::NotJson(error.to_string()))
+        merge_patch::merged(target, &self.0)
+            .map_err(|error| DocumentError::NotJson(error.to_string()))
     }
 }
 
 // === private helpers ===
-
-type Members = BTreeMap<String, Box<RawValue>>;
-
-/// A JSON merge patch: null removes, objects merge, everything else replaces.
-fn merged(target: Option<&RawValue>, patch: &RawValue) -> serde_json::Result<Box<RawValue>> {
-    if !is_object(patch) {
-        return Ok(patch.to_owned());
-    }
-    let mut members: Members = match target.filter(|target| is_object(target)) {
-        Some(target) => serde_json::from_str(target.get())?,
-        None => Members::new(),
-    };
-    for (name, value) in serde_json::from_str::<Members>(patch.get())? {
-        if value.get() == "null" {
-            members.remove(&name);
-        } else {
-            let value = merged(members.get(&name).map(AsRef::as_ref), &value)?;
-            members.insert(name, value);
-        }
-    }
-    serde_json::value::to_raw_value(&members)
-}
-
-fn is_object(value: &RawValue) -> bool {
-    value.get().starts_with('{')
-}
 
 fn has_nul(value: &Value) -> bool {
     match value {
@@ -139,33 +114,6 @@ mod tests {
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
-    }
-
-    /// Appendix A of RFC 7396.
-    #[test]
-    fn the_vectors_of_the_merge_patch_hold() {
-        for (target, patch, result) in [
-            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"a":null}"#, r"{}"),
-            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
-            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
-            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
-            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
-            (r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#),
-            (r#"{"a":"b"}"#, r#"["c"]"#, r#"["c"]"#),
-            (r#"{"a":"foo"}"#, "null", "null"),
-            (r#"{"a":"foo"}"#, r#""bar""#, r#""bar""#),
-            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"a":1,"e":null}"#),
-            ("[1,2]", r#"{"a":"b","c":null}"#, r#"{"a":"b"}"#),
-            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
-        ] {
-            let found = merged(Some(&raw(target)), &raw(patch)).unwrap();
-            assert_eq!(found.get(), result, "{target} with {patch}");
-        }
-        let first = JsonDocument::read(br#"{"a":{"b":null},"c":1}"#, 100).unwrap();
-        assert_eq!(first.applied_to(None).unwrap().get(), r#"{"a":{},"c":1}"#);
     }
 
     #[test]

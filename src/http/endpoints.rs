@@ -1,7 +1,7 @@
 //! The endpoints of the API, one resource in a file; the table in `http/api/routes.rs` names each
 //! of them.
 //!
-//! Read it in the order of the resources: [`tenants`], [`devices`], [`telemetry`], [`quarantine`],
+//! Read it in the order of the resources: [`tenants`], [`device_list`], [`devices`], [`telemetry`], [`quarantine`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`],
 //! [`ca`], [`commands`], [`command_batches`], [`shadows`], [`me`],
 //! [`operators`]. An endpoint contains no SQL.
@@ -11,6 +11,7 @@ pub(crate) mod certificates;
 pub(crate) mod command_batches;
 pub(crate) mod commands;
 pub(crate) mod dead_letters;
+pub(crate) mod device_list;
 pub(crate) mod devices;
 pub(crate) mod enrolment_codes;
 pub(crate) mod explain;

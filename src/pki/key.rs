@@ -154,6 +154,11 @@ impl PrivateKeyPem {
         Self(Zeroizing::new(pair.serialize_pem()))
     }
 
+    /// A key as another part of this process wrote it.
+    pub fn received(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
     /// The key itself. The caller sends it to its owner only.
     pub fn expose(&self) -> &str {
         &self.0

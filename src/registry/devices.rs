@@ -11,6 +11,7 @@ use crate::domain::device::DeviceStatus;
 use crate::domain::ids::DeviceKey;
 use crate::domain::token::{NoRandomBytes, SecretToken, TokenHash};
 use crate::pki::request::identity::{self, IdentityTooLong};
+use crate::store::registry::device_edit::{self, DeviceEdit};
 use crate::store::registry::devices::{self, DeviceError, NewDevice};
 
 /// Where the token of a device comes from.
@@ -86,6 +87,17 @@ pub async fn set_status(
     status: DeviceStatus,
 ) -> Result<DeviceStatus, DeviceError> {
     devices::set_status(context.database.pool(), context.actor, key, status).await
+}
+
+/// Changes a device, if it has the version `expected`: the time of its last change in
+/// microseconds.
+pub async fn edit(
+    context: ActionContext<'_>,
+    key: &DeviceKey,
+    edit: &DeviceEdit,
+    expected: Option<i64>,
+) -> Result<(), DeviceError> {
+    device_edit::edit(context.database.pool(), context.actor, key, edit, expected).await
 }
 
 /// Removes a device with its state and commands; returns the number of certificates revoked with

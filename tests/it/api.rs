@@ -13,6 +13,7 @@ mod linked;
 mod quarantined;
 mod refusals;
 mod revoked;
+mod searched;
 mod shadowed;
 mod stored;
 mod troubled;

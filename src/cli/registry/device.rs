@@ -1,33 +1,31 @@
-//! `sluice device`: add, list, show, set-status, set-token, remove.
+//! `sluice device`: add, list, show, edit, set-status, set-token, remove.
 //!
 //! A token is shown once, when it is created, or read from standard input; it is never an argument
 //! and never kept.
 
 use std::io;
-use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::device_edit::DeviceEditArgs;
+use super::device_list::{DeviceListArgs, SEARCH_HELP};
+use super::device_values::{
+    explain, explain_change, read_metadata, read_site, read_status, yes_or_no,
+};
 use super::status_reach;
 use super::token::TokenSource;
-use crate::command::context::{CommandContext, outage, printed};
+use crate::command::context::{CommandContext, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::list_args::PageArgs;
-use crate::command::table::{OutputFormat, fields, rows};
-use crate::command::text::{
-    NONE, cell_or_none, moment, moment_or_none, printable, printable_or_none,
-};
+use crate::command::table::{OutputFormat, fields};
+use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::token::SecretToken;
 use crate::registry::devices::{self as registry, DeviceChangeError, DeviceOrder, TokenChoice};
-use crate::store::registry::devices::{self, DeviceError, DeviceFilter};
-
-/// Longest site in characters, as in the API.
-const SITE_CHARS: usize = 256;
+use crate::store::registry::devices;
 
 /// Manage devices and their tokens.
 #[derive(Clone, Debug, Subcommand)]
@@ -53,26 +51,29 @@ pub enum DeviceCommand {
         #[command(flatten)]
         token: TokenSource,
     },
-    /// List devices, sorted by tenant and name
-    #[command(after_help = "Examples:\n  sluice device list --tenant acme --status ACTIVE\n  \
-            sluice device list --limit 20 --cursor acme/pump-1")]
-    List {
-        /// Only rows of this tenant
-        #[arg(long)]
-        tenant: Option<TenantId>,
-        /// Only rows with this status: ACTIVE, INACTIVE or REVOKED
-        #[arg(long, value_parser = read_status)]
-        status: Option<DeviceStatus>,
-        /// Which page
-        #[command(flatten)]
-        page: PageArgs<DeviceCursor>,
-    },
+    /// Search devices
+    #[command(after_help = SEARCH_HELP)]
+    List(DeviceListArgs),
     /// Show a device, the number of its certificates and the time of its last message
     #[command(after_help = "Example:\n  sluice device show acme pump-1")]
     Show {
         /// The device
         #[command(flatten)]
         which: DeviceArg,
+    },
+    /// Change a device's site or its metadata
+    #[command(
+        after_help = "The metadata is a JSON merge patch (RFC 7396): a member that is null is removed, the others stay.\n\n\
+            Examples:\n  sluice device edit acme pump-1 --site north\n  \
+            sluice device edit acme pump-1 --metadata '{\"model\": \"P8\", \"note\": null}'"
+    )]
+    Edit {
+        /// The device
+        #[command(flatten)]
+        which: DeviceArg,
+        /// The changes
+        #[command(flatten)]
+        changes: DeviceEditArgs,
     },
     /// Activate, deactivate or revoke a device
     #[command(
@@ -123,10 +124,6 @@ pub struct DeviceArg {
     device: DeviceId,
 }
 
-/// The device after which a page starts.
-#[derive(Clone, Debug)]
-pub struct DeviceCursor(DeviceKey);
-
 /// The output after a token was set.
 #[derive(Serialize)]
 struct TokenSet {
@@ -153,9 +150,11 @@ pub async fn run(
             warn_of_refusal(&key, token, config);
             print_token(&key, token, made, output)
         }
-        DeviceCommand::List { tenant, status, page } => {
-            let after = page.cursor().map(|DeviceCursor(key)| key);
-            list(&operator, &DeviceFilter { tenant, status, after }, &page, output).await
+        DeviceCommand::List(args) => args.run(&operator, output).await,
+        DeviceCommand::Edit { which, changes } => {
+            let key = which.key();
+            changes.run(&operator, &key).await?;
+            show(&operator, &key, output).await
         }
         DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
         DeviceCommand::SetStatus { which, status } => {
@@ -207,16 +206,6 @@ impl DeviceArg {
     }
 }
 
-// === impl DeviceCursor ===
-
-impl FromStr for DeviceCursor {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        read_key(text).map(Self)
-    }
-}
-
 // === private helpers ===
 
 /// Prints the token that was made; `choice` says whether the device has one.
@@ -245,30 +234,6 @@ fn print_token(
         has_token,
     };
     printed(fields(output, &token_set, &[("Device", key.to_string()), ("Token", line)]))
-}
-
-async fn list(
-    operator: &CommandContext,
-    filter: &DeviceFilter,
-    args: &PageArgs<DeviceCursor>,
-    output: OutputFormat,
-) -> Result<Exit, Failure> {
-    let pool = operator.database.pool();
-    let page = devices::list(pool, filter, args.limit).await.map_err(explain)?;
-    let headings = ["TENANT", "DEVICE", "SITE", "STATUS", "TOKEN", "ADDED"];
-    let done = printed(rows(output, &headings, &page, |device| {
-        vec![
-            device.tenant_id.clone(),
-            device.device_id.clone(),
-            cell_or_none(device.site_id.as_deref()),
-            device.status.to_string(),
-            yes_or_no(device.has_token),
-            moment(device.created_at),
-        ]
-    }))?;
-    let last = page.last().map(|device| format!("{}/{}", device.tenant_id, device.device_id));
-    args.note_next(page.len(), last);
-    Ok(done)
 }
 
 async fn show(
@@ -318,65 +283,9 @@ fn not_added(key: &DeviceKey, error: DeviceChangeError) -> Failure {
     }
 }
 
-fn explain_change(error: DeviceChangeError) -> Failure {
-    match error {
-        DeviceChangeError::Store(error) => explain(error),
-        DeviceChangeError::Name(error) => Failure::usage(error.to_string()),
-        DeviceChangeError::Token(error) => Failure::new(Exit::Internal, error.to_string()),
-    }
-}
-
-fn explain(error: DeviceError) -> Failure {
-    let what = error.to_string();
-    let advice = match error {
-        DeviceError::Outage(trouble) => return outage(&trouble),
-        DeviceError::Exists(key) => {
-            format!("`sluice device show {} {}` shows it", key.tenant(), key.device())
-        }
-        DeviceError::NoTenant(tenant) => {
-            format!(
-                "add it with `sluice tenant add {tenant}`, or find the right name with `sluice tenant list`"
-            )
-        }
-        DeviceError::Unknown(key) => {
-            format!("`sluice device list --tenant {}` lists its devices", key.tenant())
-        }
-    };
-    Failure::usage(format!("{what}: {advice}"))
-}
-
-/// The API's rule. No message can name an empty site.
-pub(super) fn read_site(text: &str) -> Result<String, String> {
-    let is_good =
-        (1..=SITE_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    let expected = || {
-        format!(
-            "expected 1 to {SITE_CHARS} characters, none of them a control character; omit --site for a device without a site"
-        )
-    };
-    is_good.then(|| text.to_owned()).ok_or_else(expected)
-}
-
-fn read_status(text: &str) -> Result<DeviceStatus, &'static str> {
-    DeviceStatus::from_label(&text.to_ascii_uppercase())
-        .ok_or("expected ACTIVE, INACTIVE or REVOKED")
-}
-
-fn read_metadata(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("expected a JSON object such as {\"model\": \"P7\"}".to_owned()),
-        Err(error) => Err(format!("expected a JSON object: {error}")),
-    }
-}
-
 pub(crate) fn read_key(text: &str) -> Result<DeviceKey, String> {
     let (tenant, device) = text.split_once('/').ok_or("expected TENANT/DEVICE")?;
     DeviceKey::new(tenant, device).map_err(|error| error.to_string())
-}
-
-fn yes_or_no(yes: bool) -> String {
-    if yes { "yes" } else { "no" }.to_owned()
 }
 
 #[cfg(test)]
@@ -388,13 +297,5 @@ mod tests {
         assert_eq!(read_key("acme/pump-1"), Ok(DeviceKey::new("acme", "pump-1").unwrap()));
         assert!(read_key("acme").is_err());
         assert!(read_key("acme/a/b").is_err());
-    }
-
-    #[test]
-    fn a_site_is_a_name_and_never_empty() {
-        assert_eq!(read_site("north"), Ok("north".to_owned()));
-        for wrong in [String::new(), "a\nb".to_owned(), "x".repeat(SITE_CHARS + 1)] {
-            assert!(read_site(&wrong).is_err(), "{wrong:?}");
-        }
     }
 }

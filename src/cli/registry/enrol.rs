@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::device::read_site;
+use super::device_values::read_site;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::list_args::PageArgs;

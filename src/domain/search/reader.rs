@@ -1,8 +1,8 @@
 //! Reads the text of a search into terms. It knows the grammar, and no list.
 
 use super::{
-    Accepts, MAX_SEARCH_CHARS, MAX_SEARCH_TERMS, SearchError, SearchKey, SearchKeys, SearchTerm,
-    SearchValue,
+    Accepts, MAX_SEARCH_CHARS, MAX_SEARCH_TERMS, Search, SearchError, SearchKey, SearchKeys,
+    SearchTerm, SearchValue,
 };
 use crate::domain::time_range::{TimeBound, span};
 
@@ -28,24 +28,28 @@ struct RawValue {
     is_open: bool,
 }
 
-/// All terms of `text`.
-pub(super) fn read(text: &str, keys: &SearchKeys) -> Result<Vec<SearchTerm>, SearchError> {
-    if text.chars().count() > MAX_SEARCH_CHARS {
-        return Err(SearchError::TooLong);
-    }
-    if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
-        return Err(SearchError::ControlCharacter);
-    }
-    let (mut rest, mut terms) = (text.trim_start(), Vec::new());
-    while !rest.is_empty() {
-        if terms.len() == MAX_SEARCH_TERMS {
-            return Err(SearchError::TooManyTerms);
+// === impl Search ===
+
+impl Search {
+    /// Reads `text` for a list with these keys.
+    pub fn read(text: &str, keys: &SearchKeys) -> Result<Self, SearchError> {
+        if text.chars().count() > MAX_SEARCH_CHARS {
+            return Err(SearchError::TooLong);
         }
-        let (raw, after) = cut_term(rest)?;
-        terms.push(typed(raw, keys)?);
-        rest = after.trim_start();
+        if text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+            return Err(SearchError::ControlCharacter);
+        }
+        let (mut rest, mut terms) = (text.trim_start(), Vec::new());
+        while !rest.is_empty() {
+            if terms.len() == MAX_SEARCH_TERMS {
+                return Err(SearchError::TooManyTerms);
+            }
+            let (raw, after) = cut_term(rest)?;
+            terms.push(typed(raw, keys)?);
+            rest = after.trim_start();
+        }
+        Ok(Self { terms })
     }
-    Ok(terms)
 }
 
 // === private helpers ===
@@ -115,6 +119,10 @@ fn value(key: &SearchKey, raw: RawValue) -> Result<SearchValue, SearchError> {
         Accepts::Text => return Ok(SearchValue::Exact(text)),
         _ if is_open || is_quoted => None,
         Accepts::Span => bounded_span(&text).map(SearchValue::Span),
+        Accepts::SpanUpTo(hours) => {
+            let most = i64::from(hours) * 3_600;
+            span(&text).filter(|seconds| *seconds <= most).map(SearchValue::Span)
+        }
         Accepts::Time => {
             let bound: Option<TimeBound> = text.parse().ok();
             let is_bounded = |bound: &TimeBound| match bound {

@@ -11,6 +11,7 @@ const KEYS: SearchKeys = SearchKeys {
         SearchKey { name: "device", accepts: Accepts::Text, help: "" },
         SearchKey { name: "silent", accepts: Accepts::Span, help: "" },
         SearchKey { name: "since", accepts: Accepts::Time, help: "" },
+        SearchKey { name: "refused", accepts: Accepts::SpanUpTo(24), help: "" },
         SearchKey {
             name: "status",
             accepts: Accepts::Words(|| vec!["ACTIVE", "REVOKED"]),
@@ -84,6 +85,7 @@ fn what_cannot_be_read_is_named() {
         (":x", "unknown key ``"),
         ("silent:soon", "`silent:` expects a span such as 90s, 30m, 2h, 7d, not `soon`"),
         ("silent:4294967295d", "expects a span"),
+        ("refused:25h", "`refused:` expects a span of at most 24h, such as 30m or 2h, not `25h`"),
         ("since:4294967295d", "expects a time"),
         ("status:odd", "expects one of ACTIVE, REVOKED, not `odd`"),
         ("status:ACT*", "expects one of ACTIVE, REVOKED, not `ACT*`"),

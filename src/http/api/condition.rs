@@ -83,8 +83,10 @@ impl Body for JsonText {
 impl<T: Serialize + JsonSchema> Answer for VersionedJson<T> {
     const STATUS: StatusCode = StatusCode::OK;
     const MEDIA_TYPE: &'static str = "application/json";
-    const HEADERS: &'static [HeaderParam] =
-        &[HeaderParam { name: "ETag", description: "The version of the desired document." }];
+    const HEADERS: &'static [HeaderParam] = &[HeaderParam {
+        name: "ETag",
+        description: "The version: `If-Match` of a change names it.",
+    }];
 
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
         Some(generator.subschema_for::<T>())

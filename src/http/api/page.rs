@@ -4,16 +4,37 @@
 //! added meanwhile.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One page.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PageOf{T}")]
 pub(crate) struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
     /// Send it as `cursor` to get the next page; null on the last page.
     pub next: Option<String>,
+}
+
+/// One page, and how many rows the search finds.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CountedPageOf{T}")]
+pub(crate) struct CountedPage<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Send it as `cursor` to get the next page; null on the last page.
+    pub next: Option<String>,
+    /// The number of rows on all pages; null without `count=true`.
+    pub found: Option<FoundRows>,
+}
+
+/// How many rows a search finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct FoundRows {
+    /// The number of rows, at most the bound of the count.
+    pub rows: u32,
+    /// Whether there are more rows than that.
+    pub more: bool,
 }
 
 // === impl Page ===
@@ -35,5 +56,23 @@ impl<T> Page<T> {
     /// exist.
     pub(crate) const fn fetch(limit: u32) -> u32 {
         limit + 1
+    }
+}
+
+// === impl CountedPage ===
+
+impl<T> CountedPage<T> {
+    /// This page, with the number of rows that its list has.
+    pub(crate) fn new(page: Page<T>, found: Option<FoundRows>) -> Self {
+        Self { items: page.items, next: page.next, found }
+    }
+}
+
+// === impl FoundRows ===
+
+impl FoundRows {
+    /// From a count that stops at one more than `bound`.
+    pub(crate) fn of(counted: u32, bound: u32) -> Self {
+        Self { rows: counted.min(bound), more: counted > bound }
     }
 }

@@ -63,7 +63,22 @@ impl PageApi {
         person: &SignedIn,
         target: &str,
     ) -> Result<T, ApiFault> {
-        self.call(person, "GET", target, Bytes::new()).await
+        self.call(person, "GET", target, Vec::new(), Bytes::new()).await
+    }
+
+    /// The answer to a change of one version of something: its `ETag` as a number.
+    pub async fn send_for_version<T: DeserializeOwned>(
+        &self,
+        person: &SignedIn,
+        method: &str,
+        target: &str,
+        version: i64,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, ApiFault> {
+        let body =
+            serde_json::to_vec(body).map_err(|error| ApiFault::internal(&error.to_string()))?;
+        let headers = vec![("if-match".to_owned(), format!("\"{version}\""))];
+        self.call(person, method, target, headers, body.into()).await
     }
 
     /// The answer to a change: `method` in upper case, `body` as JSON.
@@ -78,7 +93,7 @@ impl PageApi {
             Ok(body) => body.unwrap_or_default().into(),
             Err(error) => return Err(ApiFault::internal(&error.to_string())),
         };
-        self.call(person, method, target, body).await
+        self.call(person, method, target, Vec::new(), body).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -86,13 +101,14 @@ impl PageApi {
         person: &SignedIn,
         method: &str,
         target: &str,
+        headers: Vec<(String, String)>,
         body: Bytes,
     ) -> Result<T, ApiFault> {
         let call = ApiCall {
             method: method.to_owned(),
             target: target.to_owned(),
             content_type: "application/json".to_owned(),
-            headers: Vec::new(),
+            headers,
             body,
             identity: person.identity(),
         };

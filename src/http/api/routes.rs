@@ -17,8 +17,9 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, command_batches, commands, dead_letters, devices, enrolment_codes, explain,
-    links, me, operators, overview, quarantine, revocations, shadows, telemetry, tenants,
+    ca, certificates, command_batches, commands, dead_letters, device_list, devices,
+    enrolment_codes, explain, links, me, operators, overview, quarantine, revocations, shadows,
+    telemetry, tenants,
 };
 
 /// The fields of a message that hold its payload.
@@ -45,11 +46,11 @@ fn of_the_registry() -> Vec<Route> {
         patch("/api/v1/tenants/{tenant}", "Suspend or activate a tenant", tenants::change),
         delete("/api/v1/tenants/{tenant}", "Remove a tenant without devices", tenants::remove),
 
-        get("/api/v1/devices", "List devices of all tenants by tenant and identifier", devices::list).for_role(Viewer, InQuery),
-        get("/api/v1/tenants/{tenant}/devices", "List the devices of a tenant by identifier", devices::list_of),
+        get("/api/v1/devices", "Search the devices of all tenants", device_list::list).for_role(Viewer, InQuery),
+        get("/api/v1/tenants/{tenant}/devices", "Search the devices of a tenant", device_list::list_of),
         post("/api/v1/tenants/{tenant}/devices", "Add a device and, unless `token` is false, generate its token, which only this response contains", devices::add).secret(unless_without_token).role(Admin),
         get("/api/v1/tenants/{tenant}/devices/{device}", "Show a device", devices::show),
-        patch("/api/v1/tenants/{tenant}/devices/{device}", "Change the status of a device", devices::change),
+        patch("/api/v1/tenants/{tenant}/devices/{device}", "Change the status, the site or the metadata of a device", devices::change),
         delete("/api/v1/tenants/{tenant}/devices/{device}", "Remove a device and revoke its certificates", devices::remove).role(Admin),
         post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token).secret(always).role(Admin),
         delete("/api/v1/tenants/{tenant}/devices/{device}/token", "Remove the token of a device", devices::take_token).role(Admin),

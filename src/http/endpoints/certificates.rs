@@ -3,7 +3,7 @@
 //! A private key generated here is only in the response to the request that ordered it.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::ca::apart;
@@ -104,21 +104,21 @@ pub(crate) struct CertificateToImport {
 }
 
 /// The issued certificate.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub(crate) struct IssuedCertificate {
     #[serde(flatten)]
-    certificate: CertificateView,
+    pub certificate: CertificateView,
     /// The certificate, in PEM.
-    cert_pem: String,
+    pub cert_pem: String,
     /// The generated private key in PEM (PKCS#8), of which this is the only copy; null with `csr`.
     #[schemars(with = "Option<String>")]
-    private_key: Option<KeyOnce>,
+    pub private_key: Option<KeyOnce>,
     /// Whether the certificate expires with the authority, earlier than `CERT_VALIDITY_DAYS`.
-    ends_with_authority: bool,
+    pub ends_with_authority: bool,
 }
 
 /// A private key for one response.
-struct KeyOnce(PrivateKeyPem);
+pub(crate) struct KeyOnce(pub PrivateKeyPem);
 
 /// The result of a confirmation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -297,6 +297,12 @@ impl From<Issued> for IssuedCertificate {
 impl Serialize for KeyOnce {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.expose().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyOnce {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(PrivateKeyPem::received(text)))
     }
 }
 

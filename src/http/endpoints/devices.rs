@@ -1,23 +1,26 @@
-//! `/devices`: list, add, show, change the status, remove, and their tokens.
+//! `/devices`: add, show, change, remove, and their tokens.
 //!
 //! A token is only in the response to the request that generated it; only its hash is stored.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::tenants;
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
+use crate::domain::time::Timestamp;
 use crate::domain::token::SecretToken;
+use crate::downlink::shadow::Precondition;
+use crate::http::api::condition::{Conditional, VersionedJson};
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
-use crate::http::api::page::Page;
-use crate::http::api::params::{FreeText, Limit, Metadata, Param, TextParam};
+use crate::http::api::params::{FreeText, Metadata, Param};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
-use crate::http::views::devices::{DeviceDetailView, DeviceView};
+use crate::http::views::devices::DeviceDetailView;
 use crate::registry::devices::{self as registry, DeviceChangeError, DeviceOrder, TokenChoice};
-use crate::store::registry::devices::{self, DeviceError, DeviceFilter};
+use crate::store::registry::device_edit::DeviceEdit;
+use crate::store::registry::devices::{self, DeviceError};
 
 /// The path of a device.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,34 +29,6 @@ pub(crate) struct DevicePath {
     tenant: Param<TenantId>,
     /// The identifier of the device within its tenant.
     device: Param<DeviceId>,
-}
-
-/// The page and the filters of devices of all tenants.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DevicePageParams {
-    /// Only devices of this tenant.
-    tenant: Option<Param<TenantId>>,
-    /// Only devices with this status.
-    status: Option<Param<DeviceStatus>>,
-    /// The number of rows of a page.
-    #[serde(default)]
-    limit: Param<Limit>,
-    /// The `next` of the previous page.
-    cursor: Option<Param<DeviceKey>>,
-}
-
-/// The page and the filters of devices of one tenant.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TenantDevicePageParams {
-    /// Only devices with this status.
-    status: Option<Param<DeviceStatus>>,
-    /// The number of rows of a page.
-    #[serde(default)]
-    limit: Param<Limit>,
-    /// The `next` of the previous page.
-    cursor: Option<Param<DeviceKey>>,
 }
 
 /// A new device.
@@ -73,61 +48,51 @@ pub(crate) struct DeviceToAdd {
     token: Option<bool>,
 }
 
-/// The change of a device.
+/// The change of a device: at least one field.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceChange {
     /// Sluice refuses the messages of a device that is not ACTIVE. With `ACL_OUTPUT_PATH` the
     /// broker's access rules follow within seconds; without it the device can still read its
     /// commands. The device can still connect until its certificate is revoked.
-    status: Param<DeviceStatus>,
+    status: Option<Param<DeviceStatus>>,
+    /// The site of the device; null removes it. Sluice refuses a message that names another site.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<Param<FreeText>>")]
+    site_id: Option<Option<Param<FreeText>>>,
+    /// A JSON merge patch (RFC 7396) of the metadata: null removes a member.
+    metadata: Option<Metadata>,
 }
 
 /// The added device.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct AddedDevice {
     /// The device.
-    device: DeviceDetailView,
+    pub(crate) device: DeviceDetailView,
     /// The generated token, which only this response contains; null without one.
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// The token of a device after the change.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct DeviceToken {
     /// The tenant of the device.
-    tenant_id: String,
+    pub(crate) tenant_id: String,
     /// The identifier of the device within its tenant.
-    device_id: String,
+    pub(crate) device_id: String,
     /// The new token, which only this response contains; null after a removal.
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 /// The removed device.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RemovedDevice {
     /// The tenant of the device.
-    tenant_id: String,
+    pub(crate) tenant_id: String,
     /// The identifier of the device within its tenant.
-    device_id: String,
+    pub(crate) device_id: String,
     /// The number of certificates that were revoked with it.
-    certificates_revoked: u64,
-}
-
-pub(crate) async fn list(
-    api: Api,
-    call: Call<NoParams, DevicePageParams, NoBody>,
-) -> Result<OkJson<Page<DeviceView>>, Problem> {
-    let DevicePageParams { tenant, status, limit, cursor } = call.query;
-    page(&api, filter(tenant.map(|Param(tenant)| tenant), status, cursor), limit).await
-}
-
-pub(crate) async fn list_of(
-    api: Api,
-    call: Call<tenants::TenantPath, TenantDevicePageParams, NoBody>,
-) -> Result<OkJson<Page<DeviceView>>, Problem> {
-    let TenantDevicePageParams { status, limit, cursor } = call.query;
-    page(&api, filter(Some(call.path.tenant.0), status, cursor), limit).await
+    pub(crate) certificates_revoked: u64,
 }
 
 pub(crate) async fn add(
@@ -152,17 +117,18 @@ pub(crate) async fn add(
 pub(crate) async fn show(
     api: Api,
     call: Call<DevicePath, NoParams, NoBody>,
-) -> Result<OkJson<DeviceDetailView>, Problem> {
-    Ok(OkJson(devices::show(api.database.pool(), &call.path.key()).await?.into()))
+) -> Result<VersionedJson<DeviceDetailView>, Problem> {
+    versioned(&api, &call.path.key()).await
 }
 
 pub(crate) async fn change(
     api: Api,
-    call: Call<DevicePath, NoParams, Json<DeviceChange>>,
-) -> Result<OkJson<DeviceDetailView>, Problem> {
-    let (pool, key) = (api.database.pool(), call.path.key());
-    registry::set_status(api.action_context(), &key, call.body.0.status.0).await?;
-    Ok(OkJson(devices::show(pool, &key).await?.into()))
+    call: Call<DevicePath, NoParams, Conditional<Json<DeviceChange>>>,
+) -> Result<VersionedJson<DeviceDetailView>, Problem> {
+    let Conditional { condition, body: Json(change) } = call.body;
+    let key = call.path.key();
+    registry::edit(api.action_context(), &key, &change.edit()?, expected(condition)?).await?;
+    versioned(&api, &key).await
 }
 
 pub(crate) async fn remove(
@@ -197,19 +163,24 @@ impl DevicePath {
     }
 }
 
-// === impl DeviceKey ===
+// === impl DeviceChange ===
 
-/// As a cursor, it is `<tenant>/<device>`.
-impl TextParam for DeviceKey {
-    fn read(text: &str) -> Result<Self, String> {
-        let key = text.split_once('/').and_then(|(tenant, device)| Self::new(tenant, device).ok());
-        key.ok_or_else(|| "expected the `next` of an earlier page".to_owned())
-    }
-
-    fn schema() -> schemars::Schema {
-        schemars::json_schema!({ "type": "string" })
+impl DeviceChange {
+    fn edit(self) -> Result<DeviceEdit, Problem> {
+        let edit = DeviceEdit {
+            status: self.status.map(|Param(status)| status),
+            site: self.site_id.map(|site| site.map(|Param(FreeText(site))| site)),
+            metadata: self.metadata.map(|Metadata(patch)| patch),
+        };
+        if edit == DeviceEdit::default() {
+            let why = "the body changes nothing: send `status`, `site_id` or `metadata`";
+            return Err(Problem::new(ProblemKind::BadRequest, why));
+        }
+        Ok(edit)
     }
 }
+
+// === impl Problem ===
 
 impl From<DeviceChangeError> for Problem {
     fn from(error: DeviceChangeError) -> Self {
@@ -230,6 +201,12 @@ impl From<DeviceError> for Problem {
             DeviceError::NoTenant(_) => {
                 Self::not_found(format!("{what}: add it with POST /api/v1/tenants"))
             }
+            DeviceError::Raced(_) => Self::new(
+                ProblemKind::OtherVersion,
+                format!("{what}: read it again, and change what it has now"),
+            ),
+            DeviceError::MetadataTooLarge(_) => Self::new(ProblemKind::TooLarge, what),
+            DeviceError::MetadataInvalid(..) => Self::field("metadata", what),
             DeviceError::Unknown(key) => Self::not_found(format!(
                 "{what}; GET /api/v1/tenants/{}/devices lists the tenant's devices",
                 key.tenant()
@@ -240,24 +217,29 @@ impl From<DeviceError> for Problem {
 
 // === private helpers ===
 
-fn filter(
-    tenant: Option<TenantId>,
-    status: Option<Param<DeviceStatus>>,
-    cursor: Option<Param<DeviceKey>>,
-) -> DeviceFilter {
-    let status = status.map(|Param(status)| status);
-    let after = cursor.map(|Param(key)| key);
-    DeviceFilter { tenant, status, after }
+/// The value of a field that is there, null too.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
-async fn page(
-    api: &Api,
-    filter: DeviceFilter,
-    Param(Limit(limit)): Param<Limit>,
-) -> Result<OkJson<Page<DeviceView>>, Problem> {
-    let rows =
-        devices::list(api.database.pool(), &filter, Page::<DeviceView>::fetch(limit)).await?;
-    Ok(OkJson(Page::new(rows, limit, |last| format!("{}/{}", last.tenant_id, last.device_id))))
+/// The version that a change is for.
+fn expected(condition: Precondition) -> Result<Option<i64>, Problem> {
+    match condition {
+        Precondition::None | Precondition::Exists => Ok(None),
+        Precondition::Version(version) => Ok(Some(version)),
+        Precondition::Absent => {
+            Err(Problem::field("If-None-Match", "a change is for an existing device: omit it"))
+        }
+    }
+}
+
+/// The device, and as its version the time of its last change.
+async fn versioned(api: &Api, key: &DeviceKey) -> Result<VersionedJson<DeviceDetailView>, Problem> {
+    let device = devices::show(api.database.pool(), key).await?;
+    let version = Timestamp::from(device.device.updated_at).micros();
+    Ok(VersionedJson { version, value: device.into() })
 }
 
 async fn set_token(api: &Api, key: &DeviceKey, token: TokenChoice) -> Result<DeviceToken, Problem> {

@@ -1,5 +1,6 @@
 //! `/explain`: the result of every check for one message. It stores nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -38,27 +39,27 @@ pub(crate) struct Message {
 }
 
 /// The outcome of the checks.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Explained {
     /// The device as `<tenant>/<device>`, if the topic names one.
-    device: Option<String>,
+    pub device: Option<String>,
     /// All checks in their order.
-    checks: Vec<CheckMade>,
+    pub checks: Vec<CheckMade>,
     /// Whether the message would be accepted.
-    accepted: bool,
+    pub accepted: bool,
     /// The reason of the refusal; null if it is accepted.
-    reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
     /// The outcome in a sentence.
-    why: String,
+    pub why: String,
 }
 
 /// The outcome of one check.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct CheckMade {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct CheckMade {
     /// The reason that this check refuses with.
-    check: &'static str,
+    pub check: Cow<'static, str>,
     /// `passed`, `refused`, `not reached`, `not tried` or `not needed`.
-    verdict: &'static str,
+    pub verdict: Cow<'static, str>,
 }
 
 pub(crate) async fn explain(
@@ -111,11 +112,15 @@ impl From<&Explanation> for Explained {
                 (None, "ignored: the platform itself publishes on this topic".to_owned())
             }
             End::Accepted(proof) => (None, format!("accepted: {}", in_words(*proof))),
-            End::Refused(refusal) => (Some(refusal.reason.label()), refusal.detail.to_string()),
+            End::Refused(refusal) => {
+                (Some(refusal.reason.label().into()), refusal.detail.to_string())
+            }
         };
         let checks = explanation.checks.iter();
-        let checks = checks
-            .map(|check| CheckMade { check: check.reason.label(), verdict: label(check.verdict) });
+        let checks = checks.map(|check| CheckMade {
+            check: check.reason.label().into(),
+            verdict: label(check.verdict).into(),
+        });
         let device = explanation.device.as_ref().map(ToString::to_string);
         Self { device, checks: checks.collect(), accepted: reason.is_none(), reason, why }
     }

@@ -59,7 +59,7 @@ view! {
 }
 
 /// A refused message with its payload.
-#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "DeadLetter")]
 pub struct DeadLetterView {
     /// The message without its payload.

@@ -2,10 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::view;
 use crate::domain::device::DeviceStatus;
 use crate::http::api::params::Param;
+use crate::store::certificates::CertificateStatus;
+use crate::store::registry::device_list::DeviceListRow;
 use crate::store::registry::devices::{DeviceDetail, DeviceRow};
 use crate::store::registry::tenants::TenantStatus;
 
@@ -52,6 +55,36 @@ view! {
     }
 }
 
+view! {
+    /// A device in a list, with what a person wants to know of it.
+    DeviceListView as "DeviceListItem" of DeviceListRow {
+        /// The device.
+        #[serde(flatten)]
+        device: DeviceView,
+        /// When Sluice last accepted a message of the device; null: never.
+        last_seen_at: Option<DateTime<Utc>>,
+        /// The certificate of the device: an ACTIVE one, or else a REVOKED one; of several the one
+        /// that expires last.
+        certificate_id: Option<Uuid>,
+        /// The status of that certificate.
+        #[schemars(with = "Option<Param<CertificateStatus>>")]
+        certificate_status: Option<CertificateStatus>,
+        /// When that certificate expires.
+        certificate_not_after: Option<DateTime<Utc>>,
+        /// Whether an ACTIVE certificate replaces that one.
+        certificate_replaced: Option<bool>,
+        /// The messages of the device that the quarantine kept in the last 24 hours, at most 100.
+        /// Of a flood it keeps samples.
+        refused_24h: i64,
+        /// The version of the desired document; 0: there has been none.
+        desired_version: i64,
+        /// The version that the device gave its last report.
+        reported_version: Option<i64>,
+        /// Whether the device reports everything that is desired.
+        in_sync: bool,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{day, json_of};
@@ -74,6 +107,25 @@ mod tests {
             r#""updated_at":"2026-11-02T00:00:00Z""#
         );
         assert_eq!(json_of::<_, DeviceView>(device.clone()), format!("{row}}}"));
+        let listed = DeviceListRow {
+            device: device.clone(),
+            last_seen_at: Some(day(3)),
+            certificate_id: Some(Uuid::from_u128(1)),
+            certificate_status: Some(CertificateStatus::Active),
+            certificate_not_after: Some(day(30)),
+            certificate_replaced: Some(false),
+            refused_24h: 14,
+            desired_version: 8,
+            reported_version: Some(7),
+            in_sync: false,
+        };
+        let more = concat!(
+            r#","last_seen_at":"2026-11-03T00:00:00Z","#,
+            r#""certificate_id":"00000000-0000-0000-0000-000000000001","certificate_status":"ACTIVE","#,
+            r#""certificate_not_after":"2026-11-30T00:00:00Z","certificate_replaced":false,"#,
+            r#""refused_24h":14,"desired_version":8,"reported_version":7,"in_sync":false}"#
+        );
+        assert_eq!(json_of::<_, DeviceListView>(listed), format!("{row}{more}"));
         let detail = DeviceDetail {
             device,
             tenant_status: TenantStatus::Active,

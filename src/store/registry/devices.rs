@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgPool};
 
 use super::audit::{self, Actor, Entry};
 use super::tenants::TenantStatus;
@@ -28,6 +28,9 @@ const DELETE_COMMANDS: &str = "DELETE FROM device_commands WHERE tenant_id = $1 
 /// The revocation reason (RFC 5280) of the certificates of a removed device.
 pub const REMOVED: &str = "cessationOfOperation";
 
+/// The largest metadata of a device after a change, in bytes.
+pub const METADATA_MAX: usize = 128 * 1024;
+
 /// A device to add.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewDevice {
@@ -41,17 +44,6 @@ pub struct NewDevice {
     pub token: Option<TokenHash>,
     /// Free data of its owner: a JSON object.
     pub metadata: serde_json::Map<String, Value>,
-}
-
-/// Which devices to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceFilter {
-    /// Of this tenant.
-    pub tenant: Option<TenantId>,
-    /// Of this status.
-    pub status: Option<DeviceStatus>,
-    /// After this device, in the order of the list.
-    pub after: Option<DeviceKey>,
 }
 
 /// A row of `devices`, without the hash of the token.
@@ -106,6 +98,15 @@ pub enum DeviceError {
     /// It does not exist.
     #[error("device {} not found in tenant {}", .0.device(), .0.tenant())]
     Unknown(DeviceKey),
+    /// It was changed after the version that the change is for.
+    #[error("device {0} was changed meanwhile")]
+    Raced(DeviceKey),
+    /// Its metadata would be too large.
+    #[error("the metadata of device {0} would have more than {METADATA_MAX} bytes")]
+    MetadataTooLarge(DeviceKey),
+    /// Its metadata cannot be merged or stored.
+    #[error("the metadata of device {0} cannot be stored: {1}")]
+    MetadataInvalid(DeviceKey, String),
     /// The database failed.
     #[error("{0}")]
     Outage(#[from] Outage),
@@ -151,30 +152,6 @@ pub(super) async fn add_on(
     let detail =
         json!({ "site_id": device.site, "status": device.status, "token": device.token.is_some() });
     Ok(audit::record(tx, entry(actor, "device.add", key, detail)).await?)
-}
-
-/// Lists a page of devices, sorted by tenant and device.
-pub async fn list(
-    pool: &PgPool,
-    filter: &DeviceFilter,
-    limit: u32,
-) -> Result<Vec<DeviceRow>, DeviceError> {
-    let mut query = QueryBuilder::<Postgres>::new(
-        "SELECT tenant_id, device_id, site_id, status, provision_token_hash IS NOT NULL AS has_token, created_at, updated_at
-         FROM devices WHERE true",
-    );
-    if let Some(tenant) = &filter.tenant {
-        query.push(" AND tenant_id = ").push_bind(tenant.as_str());
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status);
-    }
-    if let Some(after) = &filter.after {
-        query.push(" AND (tenant_id, device_id) > (").push_bind(after.tenant().to_owned());
-        query.push(", ").push_bind(after.device().to_owned()).push(")");
-    }
-    query.push(" ORDER BY tenant_id, device_id LIMIT ").push_bind(i64::from(limit));
-    Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
 /// Reads one device.
@@ -309,7 +286,7 @@ async fn run_for_device(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-fn entry<'a>(
+pub(super) fn entry<'a>(
     actor: &'a Actor,
     action: &'static str,
     key: &'a DeviceKey,

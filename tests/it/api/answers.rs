@@ -102,9 +102,14 @@ fn others(recorder: &Recorder<'_>) {
     recorder.get("/overview", &[]);
     recorder.get("/overview?tenant=acme", &[]);
     recorder.get("/devices", &[]);
+    recorder.get("/devices?search=heard%3Anever&sort=last_heard&count=true&limit=1", &[]);
+    recorder.get("/devices?search=colour%3Ared", &[]);
     recorder.get("/tenants/{tenant}/devices", &["acme"]);
     recorder.get(device, &["acme", "pump-9"]);
     recorder.ask("PATCH", device, &["acme", "pump-9"], Some(&json!({ "status": "INACTIVE" })));
+    let edit = json!({ "site_id": null, "metadata": { "a": null, "b": { "c": 1 } } });
+    recorder.ask("PATCH", device, &["acme", "pump-9"], Some(&edit));
+    recorder.ask("PATCH", device, &["acme", "pump-9"], Some(&json!({})));
     recorder.ask("POST", &format!("{device}/token"), &["acme", "pump-9"], None);
     recorder.ask("DELETE", &format!("{device}/token"), &["acme", "pump-9"], None);
     recorder.ask("DELETE", device, &["acme", "pump-9"], None);

@@ -192,6 +192,45 @@ fn an_identity_too_long_for_a_certificate_is_refused_only_with_certificates() {
 }
 
 #[test]
+fn devices_are_searched_and_edited_as_over_the_api() {
+    let database = Postgres::shared().database();
+    done(&database, &["tenant", "add", "acme"]);
+    let add = [
+        "device",
+        "add",
+        "acme",
+        "pump-1",
+        "--site",
+        "north",
+        "--status",
+        "INACTIVE",
+        "--metadata",
+        r#"{"model":"P7"}"#,
+    ];
+    done(&database, &add);
+    let found = |search: &str| {
+        done(&database, &["device", "list", "--search", search, "--sort", "-last_heard"])
+    };
+    assert_eq!(found("pump-* site:north heard:never")[0]["certificate_id"], Value::Null);
+    assert_eq!(found("-status:INACTIVE").as_array().map(Vec::len), Some(0));
+    let unknown = sluice(&database.url(), &[], "", &["device", "list", "--search", "colour:red"]);
+    assert_eq!(unknown.status.code(), Some(64), "{unknown:?}");
+    let why = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(why.contains("unknown key `colour`; the keys are tenant, site"), "{why}");
+    let edit =
+        ["device", "edit", "acme", "pump-1", "--no-site", "--metadata", r#"{"model":null,"a":1}"#];
+    let edited = done(&database, &edit);
+    assert_eq!(
+        (&edited["site_id"], &edited["metadata"]),
+        (&Value::Null, &serde_json::json!({ "a": 1 }))
+    );
+    let nothing = sluice(&database.url(), &[], "", &["device", "edit", "acme", "pump-1"]);
+    assert_eq!(nothing.status.code(), Some(64), "{nothing:?}");
+    let audited = "SELECT actor, action FROM audit_log ORDER BY id DESC LIMIT 1";
+    assert_eq!(database.query(audited), [["cli:alice", "device.edit"]]);
+}
+
+#[test]
 fn a_suspended_tenant_and_pages_of_many_are_listed_in_order() {
     let database = Postgres::shared().database();
     for tenant in ["c", "a", "b"] {

@@ -27,6 +27,9 @@
 mod assets;
 mod choose;
 pub(crate) mod csv;
+mod device;
+pub(crate) mod device_address;
+pub(crate) mod devices;
 pub(crate) mod filters;
 pub(crate) mod form;
 pub(crate) mod frame;
@@ -73,6 +76,8 @@ pub fn console_router(api: &PageApi) -> Router {
 /// The pages, one line each.
 fn pages() -> Router<ConsoleState> {
     Router::new()
+        .merge(devices::routes())
+        .merge(device::routes())
         .route("/console/logout", post(login::sign_out))
         .merge(overview::routes())
         .merge(jump::routes())

@@ -28,6 +28,11 @@ impl PageQuery {
         self.pairs().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
+    /// The first value of a name, also an empty one.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// All values of a name that are not empty.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let pairs = self.0.iter().filter(move |(key, value)| key == name && !value.is_empty());

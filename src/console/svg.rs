@@ -71,16 +71,31 @@ pub(crate) struct Share {
 impl Spark<'_> {
     /// The line, with its lowest, highest and last value as its name, and a table of some values.
     pub(crate) fn draw(&self) -> Markup {
+        self.draw_between(0.0, self.known().fold(0.0_f64, f64::max))
+    }
+
+    /// The same with its lowest value at the bottom: for measurements, whose zero means nothing.
+    pub(crate) fn draw_measured(&self) -> Markup {
+        let low = self.known().fold(f64::INFINITY, f64::min);
+        let high = self.known().fold(f64::NEG_INFINITY, f64::max);
+        let margin = (high - low) * 0.1;
+        if margin > 0.0 {
+            self.draw_between(low - margin, high)
+        } else {
+            self.draw_between(low - 1.0, low + 1.0)
+        }
+    }
+
+    fn draw_between(&self, low: f64, top: f64) -> Markup {
         let mut html = Markup::default();
         html.raw("<figure>");
-        let top = self.known().fold(0.0_f64, f64::max);
         html.raw("<svg").attribute("class", format_args!("spark {}", self.class));
         html.attribute("viewBox", format_args!("0 0 {WIDTH} {HEIGHT}"));
         html.raw(" preserveAspectRatio=\"none\" role=\"img\"");
         html.attribute("aria-label", self.summary()).raw(">");
         html.raw("<path class=\"base\"");
         html.attribute("d", format_args!("M0 {HEIGHT}H{WIDTH}")).raw("/>");
-        let (line, area) = self.paths(if top > 0.0 { top } else { 1.0 });
+        let (line, area) = self.paths(low, if top > low { top - low } else { 1.0 });
         html.raw("<path class=\"area\"").attribute("d", area).raw("/>");
         html.raw("<path class=\"line\"").attribute("d", line).raw("/></svg>");
         self.table(&mut html);
@@ -100,7 +115,7 @@ impl Spark<'_> {
         format!("{}: lowest {}, highest {}, last {}", self.label, of(low), of(high), of(last))
     }
 
-    fn paths(&self, top: f64) -> (String, String) {
+    fn paths(&self, low: f64, height: f64) -> (String, String) {
         let (mut line, mut area) = (String::new(), String::new());
         let step = WIDTH / as_f64(self.values.len().saturating_sub(1).max(1));
         let mut run: Option<f64> = None;
@@ -108,7 +123,7 @@ impl Spark<'_> {
             let x = as_f64(at) * step;
             // Writing to a string does not fail.
             if let Some(value) = value.filter(|value| value.is_finite()) {
-                let y = HEIGHT - value.max(0.0) / top * (HEIGHT - 2.0);
+                let y = HEIGHT - (value - low).max(0.0) / height * (HEIGHT - 2.0);
                 // The paths begin again after a gap; a point alone is a dot.
                 let _ = if run.is_none() {
                     let _ = write!(area, "M{x:.1} {HEIGHT}L{x:.1} {y:.1}");

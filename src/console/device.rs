@@ -1,0 +1,220 @@
+//! `/console/devices/{tenant}/{device}`: why this device works or does not.
+//!
+//! Each part of the page is a call of the API of its own; a part that cannot be read says why. What changes the device is in [`actions`], its site and metadata in [`edit`].
+
+mod actions;
+mod charts;
+mod edit;
+mod explain_form;
+mod timeline;
+mod twin;
+mod why;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+
+use self::charts::DeviceCharts;
+use self::twin::TwinMember;
+use self::why::WhySentence;
+use super::device_address::{Badge, DEVICES, DeviceAddress, status_badge};
+use super::filters;
+use super::frame::{Frame, NavPage, shell_quoted};
+use super::markup::Markup;
+use super::page::{Page, PageError};
+use super::query::PageQuery;
+use super::state::ConsoleState;
+use super::visit::Visit;
+use crate::clock;
+use crate::domain::device::DeviceStatus;
+use crate::http::{
+    ApiFault, CertificateView, CommandView, DeviceDetailView, EventView, PageApi, PageOf,
+    ShadowView, SignedIn, TelemetryView,
+};
+
+/// Rows of each list on the page.
+const SHOWN: &str = "8";
+
+/// Most characters of a message's metrics on the page.
+const METRICS_CHARS: usize = 160;
+
+/// Most characters of the metadata on the page.
+const METADATA_CHARS: usize = 4_000;
+
+/// A part of the page, or why it is missing.
+type Part<T> = Result<T, ApiFault>;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "device.html")]
+struct DevicePage {
+    frame: Frame,
+    base: String,
+    status: Badge,
+    why: Vec<WhySentence>,
+    charts: DeviceCharts,
+    twin: Part<Vec<TwinMember>>,
+    parts: DeviceParts,
+    timeline: Markup,
+    metadata: String,
+    quarantine: String,
+    certificates: String,
+    audit: String,
+}
+
+/// What the API says of a device.
+struct DeviceParts {
+    device: DeviceDetailView,
+    shadow: Part<ShadowView>,
+    certificates: Part<PageOf<CertificateView>>,
+    commands: Part<PageOf<CommandView>>,
+    events: Part<PageOf<EventView>>,
+    messages: Part<PageOf<TelemetryView>>,
+}
+
+/// The pages of this file.
+pub(crate) fn routes() -> Router<ConsoleState> {
+    let below = |rest: &str| format!("{DEVICES}/{{tenant}}/{{device}}{rest}");
+    Router::new()
+        .route(&below(""), get(show))
+        .route(&below("/plot"), get(charts::plot))
+        .route(&below("/edit"), get(edit::form).post(edit::save))
+        .route(&below("/explain"), get(explain_form::form).post(explain_form::explain))
+        .route(&below("/status"), post(actions::set_status))
+        .route(&below("/token"), post(actions::make_token))
+        .route(&below("/remove"), post(actions::remove))
+        .route(&below("/desired"), post(actions::patch_desired))
+        .route(&below("/commands"), post(actions::queue))
+        .route(&below("/cancel"), post(actions::cancel))
+}
+
+async fn show(
+    State(console): State<ConsoleState>,
+    Path(address): Path<DeviceAddress>,
+    visit: Visit,
+) -> Result<Page<DevicePage>, PageError> {
+    let parts = read(&console.api, &visit.person, &address).await?;
+    let rows = parts.messages.as_ref().map_or(&[][..], |page| &page.items);
+    let charts = charts::read(&console.api, &visit, &address, rows).await;
+    let twin = parts.shadow.as_ref().map(twin::members).map_err(Clone::clone);
+    let now = clock::now().to_utc();
+    let certificates = parts.certificates.as_ref().map_or(&[][..], |page| &page.items);
+    let events = parts.events.as_ref().map_or(&[][..], |page| &page.items);
+    let search = format!("tenant:{} device:{}", address.tenant, address.device);
+    let listed = |path: &str, more: &str| {
+        PageQuery::from([("search", format!("{search}{more}").as_str())]).href(path)
+    };
+    let quarantine = listed("/console/quarantine", "");
+    let title = format!("{} / {}", address.tenant, address.device);
+    Ok(Page(DevicePage {
+        frame: frame(&visit, &title, &address, charts.has_plots()),
+        base: address.path(),
+        status: status_badge(parts.device.device.status),
+        why: why::sentences(&parts.device, certificates, events, &quarantine, now),
+        timeline: timeline::draw(certificates, now),
+        metadata: metadata(&parts.device),
+        certificates: listed("/console/certificates", ""),
+        audit: listed("/console/audit", ""),
+        quarantine,
+        charts,
+        twin,
+        parts,
+    }))
+}
+
+async fn read(
+    api: &PageApi,
+    person: &SignedIn,
+    address: &DeviceAddress,
+) -> Result<DeviceParts, PageError> {
+    let target = address.api();
+    let of = address.filter();
+    let paths = [
+        format!("{target}/shadow"),
+        format!("/api/v1/certificates?{of}&limit=20"),
+        format!("{target}/commands?limit={SHOWN}"),
+        format!("/api/v1/quarantine?{of}&since=24h&limit=100"),
+        format!("{target}/telemetry?since=7d&newest_first=true&limit={SHOWN}"),
+    ];
+    let (device, shadow, certificates, commands, events, messages) = tokio::join!(
+        api.get(person, &target),
+        part(api, person, &paths[0]),
+        part(api, person, &paths[1]),
+        part(api, person, &paths[2]),
+        part(api, person, &paths[3]),
+        part(api, person, &paths[4]),
+    );
+    let device = device.map_err(|fault| missing(fault, person, address))?;
+    Ok(DeviceParts { device, shadow, certificates, commands, events, messages })
+}
+
+async fn part<T: DeserializeOwned>(api: &PageApi, person: &SignedIn, target: &str) -> Part<T> {
+    api.get(person, target).await
+}
+
+/// The metadata in lines; a long text is cut.
+fn metadata(device: &DeviceDetailView) -> String {
+    let text = serde_json::to_string_pretty(&device.metadata).unwrap_or_default();
+    filters::shortened(&text, METADATA_CHARS).into_owned()
+}
+
+/// A device that does not exist can be searched and, by an admin, added.
+fn missing(fault: ApiFault, person: &SignedIn, address: &DeviceAddress) -> PageError {
+    let is_missing = fault.status == 404;
+    let error = PageError::from(fault);
+    if !is_missing {
+        return error;
+    }
+    let search = PageQuery::from([("search", address.device.as_str())]).href(DEVICES);
+    let error = error.or("Search devices", search);
+    if person.role < crate::domain::caller::CallerRole::Admin {
+        return error;
+    }
+    let names = [("tenant", address.tenant.as_str()), ("device", address.device.as_str())];
+    error.or("Add this device", PageQuery::from(names).href("/console/devices/new"))
+}
+
+fn frame(visit: &Visit, title: &str, address: &DeviceAddress, has_plots: bool) -> Frame {
+    let target = address.api();
+    let names = address.words();
+    let device = format!("{}/{}", address.tenant, address.device);
+    let frame = visit
+        .frame(title, NavPage::Devices)
+        .same_by(&format!("device show {names}"), "GET", &target)
+        .same_by(&format!("shadow show {names}"), "GET", &format!("{target}/shadow"))
+        .same_by(
+            &format!("quarantine list --device {} --since 24h", shell_quoted(&device)),
+            "GET",
+            &format!("/api/v1/quarantine?{}&since=24h", address.filter()),
+        );
+    if has_plots { frame.with_plots() } else { frame }
+}
+
+// === impl DevicePage ===
+
+impl DevicePage {
+    fn is_active(&self) -> bool {
+        self.parts.device.device.status == DeviceStatus::Active
+    }
+
+    /// The metrics of a message, shortened.
+    fn metrics<'a>(&self, row: &'a TelemetryView) -> std::borrow::Cow<'a, str> {
+        filters::shortened(row.metrics.get(), METRICS_CHARS)
+    }
+
+    /// Whether a command can still be cancelled.
+    fn is_open(&self, command: &CommandView) -> bool {
+        command.finished_at.is_none()
+    }
+
+    /// The number of refused messages on the page.
+    fn refused(&self) -> String {
+        match self.parts.events.as_ref().map(|page| (page.items.len(), page.next.is_some())) {
+            Ok((number, true)) => format!("more than {number}"),
+            Ok((number, false)) => number.to_string(),
+            Err(_) => "–".to_owned(),
+        }
+    }
+}

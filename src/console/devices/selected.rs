@@ -1,0 +1,221 @@
+//! `POST /console/devices/selected`: what is done with the selected devices. First a page says what
+//! will happen to how many; its button does it.
+//!
+//! It revokes and removes nothing: these need the name of one device.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use crate::console::device_address::{DEVICES, device_path};
+use crate::console::filters;
+use crate::console::form::{FormFields, PageForm};
+use crate::console::frame::{Frame, NavPage, counted};
+use crate::console::notice::{Notice, Redirected};
+use crate::console::page::{Page, PageError};
+use crate::console::query::segment;
+use crate::console::state::ConsoleState;
+use crate::console::visit::Visit;
+use crate::domain::ids::DeviceKey;
+use crate::http::{ApiFault, IssuedCertificate};
+
+/// Most devices of one action: a page of the list has as many.
+const SELECTED_MAX: usize = 50;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BulkAct {
+    Activate,
+    Deactivate,
+    Rotate,
+}
+
+/// The question.
+#[derive(Template)]
+#[template(path = "devices_selected.html")]
+struct SelectedPage {
+    frame: Frame,
+    act: BulkAct,
+    devices: Vec<DeviceKey>,
+}
+
+/// The new certificates and their keys.
+#[derive(Template)]
+#[template(path = "devices_rotated.html")]
+struct RotatedPage {
+    frame: Frame,
+    rotated: Vec<RotatedDevice>,
+}
+
+/// What became of one device.
+struct RotatedDevice {
+    name: String,
+    href: String,
+    outcome: Result<IssuedCertificate, String>,
+}
+
+pub(super) async fn act(
+    State(console): State<ConsoleState>,
+    visit: Visit,
+    PageForm(fields): PageForm<FormFields>,
+) -> Result<Response, PageError> {
+    let value = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+    let act = value("act").and_then(|act| BulkAct::of(act));
+    let act = act.ok_or_else(|| PageError::bad_request("the form names no action"))?;
+    let devices = selected(&fields)?;
+    if value("sure").is_none() {
+        let title = format!("{} {}?", act.label(), counted_devices(devices.len()));
+        let frame = visit.frame(title, NavPage::Devices);
+        return Ok(Page(SelectedPage { frame, act, devices }).into_response());
+    }
+    if act == BulkAct::Rotate {
+        return Ok(rotate(&console, &visit, devices).await.into_response());
+    }
+    Ok(change(&console, &visit, act, &devices).await.into_response())
+}
+
+async fn change(
+    console: &ConsoleState,
+    visit: &Visit,
+    act: BulkAct,
+    devices: &[DeviceKey],
+) -> Redirected {
+    let body = json!({ "status": act.status() });
+    let (mut done, mut failed) = (0, Vec::new());
+    for device in devices {
+        let target = api_path(device);
+        let sent = console.api.send::<IgnoredAny>(&visit.person, "PATCH", &target, Some(&body));
+        match sent.await {
+            Ok(_) => done += 1,
+            Err(fault) => failed.push(format!("{device}: {}", fault.detail)),
+        }
+    }
+    let status = act.status();
+    let notice = match failed.first() {
+        None => Notice::done(format!("{} now {status}", counted_devices(done))),
+        Some(first) => Notice::failed(format!(
+            "{} now {status}; {} not changed: {first}",
+            counted_devices(done),
+            counted_devices(failed.len())
+        )),
+    };
+    Redirected::to(DEVICES).with(notice)
+}
+
+async fn rotate(
+    console: &ConsoleState,
+    visit: &Visit,
+    devices: Vec<DeviceKey>,
+) -> Page<RotatedPage> {
+    let mut rotated = Vec::with_capacity(devices.len());
+    for device in devices {
+        let outcome = rotate_one(console, visit, &device).await.map_err(|fault| fault.detail);
+        let href = device_path(device.tenant(), device.device());
+        rotated.push(RotatedDevice { name: device.to_string(), href, outcome });
+    }
+    let frame = visit.frame("New certificates", NavPage::Devices);
+    Page(RotatedPage { frame, rotated })
+}
+
+async fn rotate_one(
+    console: &ConsoleState,
+    visit: &Visit,
+    device: &DeviceKey,
+) -> Result<IssuedCertificate, ApiFault> {
+    let target = format!(
+        "/api/v1/devices?tenant={}&limit=1&search=%22{}%22",
+        segment(device.tenant()),
+        segment(device.device())
+    );
+    let found: crate::http::CountedPage<crate::http::DeviceListView> =
+        console.api.get(&visit.person, &target).await?;
+    let held = found.items.first().and_then(|row| row.certificate_id);
+    let body = json!({ "new_key": true });
+    let target = match held {
+        Some(id) => format!("/api/v1/certificates/{id}/rotate"),
+        None => format!("{}/certificates", api_path(device)),
+    };
+    console.api.send(&visit.person, "POST", &target, Some(&body)).await
+}
+
+// === impl BulkAct ===
+
+impl BulkAct {
+    fn of(name: &str) -> Option<Self> {
+        [Self::Activate, Self::Deactivate, Self::Rotate].into_iter().find(|act| act.name() == name)
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Deactivate => "deactivate",
+            Self::Rotate => "rotate",
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Activate => "Activate",
+            Self::Deactivate => "Deactivate",
+            Self::Rotate => "Rotate the certificates of",
+        }
+    }
+
+    const fn status(self) -> &'static str {
+        match self {
+            Self::Deactivate => "INACTIVE",
+            Self::Activate | Self::Rotate => "ACTIVE",
+        }
+    }
+
+    const fn effect(self) -> &'static str {
+        match self {
+            Self::Activate => "Sluice accepts their messages again, as soon as they authenticate.",
+            Self::Deactivate => {
+                "Sluice refuses their messages and keeps samples of them in the quarantine. Activate them to undo it."
+            }
+            Self::Rotate => {
+                "Each device gets a new certificate with a new private key, which the next page shows once. The old certificate is revoked after its grace period: bring the new one to the device before."
+            }
+        }
+    }
+}
+
+// === impl SelectedPage ===
+
+impl SelectedPage {
+    fn count(&self) -> String {
+        counted_devices(self.devices.len())
+    }
+}
+
+// === private helpers ===
+
+fn selected(fields: &FormFields) -> Result<Vec<DeviceKey>, PageError> {
+    let names = fields.iter().filter(|(key, _)| key == "device").map(|(_, value)| value);
+    let mut devices = Vec::new();
+    for name in names {
+        let key =
+            name.split_once('/').and_then(|(tenant, device)| DeviceKey::new(tenant, device).ok());
+        let key = key.ok_or_else(|| PageError::bad_request("the form names an invalid device"))?;
+        if !devices.contains(&key) {
+            devices.push(key);
+        }
+    }
+    if devices.is_empty() || devices.len() > SELECTED_MAX {
+        let why = format!("select 1 to {SELECTED_MAX} devices");
+        return Err(PageError::bad_request(why).or("Devices", DEVICES));
+    }
+    Ok(devices)
+}
+
+fn counted_devices(number: usize) -> String {
+    counted(number as u64, "device", "devices")
+}
+
+fn api_path(device: &DeviceKey) -> String {
+    let (tenant, name) = (segment(device.tenant()), segment(device.device()));
+    format!("/api/v1/tenants/{tenant}/devices/{name}")
+}

@@ -78,7 +78,7 @@ fn pages() -> Router<ConsoleState> {
     Router::new()
         .merge(devices::routes())
         .merge(device::routes())
-        .route("/console/logout", post(login::sign_out))
+        .route("/console/logout", post(login::token::sign_out))
         .merge(overview::routes())
         .merge(jump::routes())
         .merge(operators::routes())

@@ -26,10 +26,11 @@ mod public;
 pub(crate) mod session;
 pub(crate) mod views;
 
-pub use api::access::{CallIdentity, CallerProof};
-pub use api::auth::{CSRF_HEADER, FromThisMachine};
+pub use api::admin_token::FromThisMachine;
+pub use api::auth::CSRF_HEADER;
 pub use api::call::{ApiCall, ApiCaller, ApiReply, CallFault, MAX_REPLY};
 pub use api::extract::MAX_BODY;
+pub use api::identity::{CallIdentity, CallerProof};
 pub(crate) use api::page::{CountedPage, FoundRows, Page as PageOf};
 pub use api::page_api::{ApiFault, PageApi};
 pub use api::problem::{ProblemRow, problem_rows};

@@ -28,7 +28,7 @@ pub struct ConsoleArgs {
     /// The only tenant that the link permits to read and change; by default all tenants
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// The address at which your browser reaches the console, instead of CONSOLE_URL or HTTP_BIND
+    /// The address at which your browser reaches the console, instead of that of the settings
     #[arg(long, value_name = "BASE")]
     print_url: Option<String>,
 }

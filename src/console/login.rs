@@ -1,174 +1,24 @@
-//! `/console/login` and `/console/logout`: signs a person in by a token, and out. [`link`] signs in
-//! by a one-time link, [`provider`] by an identity provider.
+//! Signs a person in and out: by a token ([`token`]), by a one-time link ([`link`]), or by an identity
+//! provider ([`provider`]).
 //!
-//! After a login the browser gets a new cookie and returns to the page that it wanted.
+//! After a login the browser gets a new cookie and returns to the page that it wanted ([`answers`]).
 
-pub(crate) mod link;
+mod answers;
+mod link;
 mod provider;
+pub(crate) mod token;
 
-use askama::Template;
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{RETRY_AFTER, SET_COOKIE};
-use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
 
-use super::filters;
-use super::form::PageForm;
-use super::frame::{Frame, NavPage};
-use super::guard::unavailable;
-use super::notice::Redirected;
-use super::page::WebPage;
 use super::state::ConsoleState;
-use super::visit::{LOGIN, Surroundings, Visit};
-use crate::http::SignInError;
-
-/// Where a login leads to unless the browser wanted another page.
-const HOME: &str = "/console";
-
-/// Pages that a login does not lead to.
-const AROUND_LOGIN: [&str; 4] = [LOGIN, "/console/link", "/console/logout", "/console/preferences"];
-
-/// The login page.
-#[derive(Template)]
-#[template(path = "login.html")]
-struct LoginPage {
-    frame: Frame,
-    next: String,
-    error: String,
-    /// The identity provider, if people can sign in by one.
-    provider: Option<String>,
-}
-
-/// The form of the login page.
-#[derive(Deserialize)]
-pub(crate) struct TokenForm {
-    token: String,
-    #[serde(default)]
-    next: String,
-}
+use super::visit::LOGIN;
 
 /// The pages that everyone reaches.
 pub(super) fn routes() -> Router<ConsoleState> {
     Router::new()
-        .route(LOGIN, get(show).post(sign_in))
+        .route(LOGIN, get(token::show).post(token::sign_in))
         .route("/console/login/provider", get(provider::begin))
         .route("/console/login/return", get(provider::finish))
         .route("/console/link", get(link::show).post(link::sign_in))
-}
-
-/// `POST /console/logout`.
-pub(super) async fn sign_out(
-    State(console): State<ConsoleState>,
-    visit: Visit,
-    parts: Parts,
-) -> Response {
-    match console.api.sessions().sign_out(&parts, &visit.person).await {
-        Ok(cookie) => ([(SET_COOKIE, cookie)], Redirected::to(LOGIN)).into_response(),
-        Err(outage) => unavailable(outage.to_string()).into_response(),
-    }
-}
-
-// === private helpers ===
-
-async fn show(State(console): State<ConsoleState>, around: Surroundings) -> Response {
-    let next = around.query.get("next").unwrap_or_default().to_owned();
-    page(&console, StatusCode::OK, &around, &next, String::new())
-}
-
-async fn sign_in(
-    State(console): State<ConsoleState>,
-    around: Surroundings,
-    parts: Parts,
-    PageForm(form): PageForm<TokenForm>,
-) -> Response {
-    match console.api.sessions().sign_in_by_token(&parts, &form.token).await {
-        Ok(cookie) => signed_in(cookie, &form.next),
-        Err(error) => refuse(&error, "The token is wrong.", |status, text| {
-            page(&console, status, &around, &form.next, text)
-        }),
-    }
-}
-
-/// A page of the console, or the first one: never a page of another site.
-fn own_page(next: &str) -> &str {
-    let rest = next.strip_prefix(HOME);
-    let is_own = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
-    let is_text = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    let path = next.split('?').next().unwrap_or_default();
-    if is_own && is_text && !AROUND_LOGIN.contains(&path) { next } else { HOME }
-}
-
-fn signed_in(cookie: HeaderValue, next: &str) -> Response {
-    ([(SET_COOKIE, cookie)], Redirected::to(own_page(next))).into_response()
-}
-
-/// The response to a refused login: `page` of a status with a text.
-fn refuse(
-    error: &SignInError,
-    wrong: &str,
-    page: impl FnOnce(StatusCode, String) -> Response,
-) -> Response {
-    let status = match error {
-        SignInError::Wrong => StatusCode::UNAUTHORIZED,
-        SignInError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
-        SignInError::NeedsHttps | SignInError::WrongHost | SignInError::NoRole(_) => {
-            StatusCode::FORBIDDEN
-        }
-        SignInError::Provider(_) => StatusCode::BAD_GATEWAY,
-        SignInError::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
-        SignInError::NoSecret => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let text = match error {
-        SignInError::Wrong => wrong.to_owned(),
-        other => other.to_string(),
-    };
-    let mut response = page(status, text);
-    if let SignInError::TooMany(seconds) = error {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*seconds));
-    }
-    response
-}
-
-fn page(
-    console: &ConsoleState,
-    status: StatusCode,
-    around: &Surroundings,
-    next: &str,
-    error: String,
-) -> Response {
-    let provider = console.api.sessions().provider().map(str::to_owned);
-    let frame = around.frame("Sign in", NavPage::Elsewhere, None);
-    (status, WebPage(LoginPage { frame, next: own_page(next).to_owned(), error, provider }))
-        .into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_leads_to_pages_of_the_console_only() {
-        for own in ["/console", "/console/devices?search=tenant:acme&x=%20", "/console?a=b"] {
-            assert_eq!(own_page(own), own);
-        }
-        for foreign in [
-            "",
-            "//evil.example",
-            "https://evil.example/console",
-            "/consolex",
-            "/\\evil.example",
-            "/console/\\evil.example",
-            "/console/..\r\nSet-Cookie: a=b",
-            "/api/v1/tenants",
-            "/console/login",
-            "/console/logout?a=b",
-            "javascript:alert(1)",
-        ] {
-            assert_eq!(own_page(foreign), HOME, "{foreign}");
-        }
-    }
 }

@@ -64,9 +64,8 @@ pub fn make_operator_token() -> Result<(String, TokenHash), NoRandomBytes> {
 
 /// Whether a text has the form of an operator's token: only such a text is searched.
 pub fn is_operator_token(text: &[u8]) -> bool {
-    text.strip_prefix(TOKEN_PREFIX.as_bytes()).is_some_and(|digits| {
-        digits.len() == 64 && digits.iter().all(|byte| byte.is_ascii_hexdigit())
-    })
+    text.strip_prefix(TOKEN_PREFIX.as_bytes())
+        .is_some_and(|digits| digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 // === impl OperatorName ===

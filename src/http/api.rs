@@ -3,7 +3,7 @@
 //! Read it in this order:
 //!
 //! 1. [`state`] is what every endpoint works with;
-//! 2. [`auth`] authenticates the sender, [`grant`] checks its role and its tenant ([`access`],
+//! 2. [`auth`] authenticates the sender ([`admin_token`], [`identity`]), [`grant`] checks its role and its tenant ([`access`],
 //!    [`grant_scope`]), [`mask`] removes payloads from what viewers read;
 //! 3. [`route`] describes one route, [`routes`] lists them all, [`openapi`] writes their document;
 //! 4. [`extract`] reads a request, [`params`] its values, [`condition`] the version it is
@@ -15,6 +15,7 @@
 //! [`page_api`] does so for the pages of a person who is [`signed_in`].
 
 pub(crate) mod access;
+pub(crate) mod admin_token;
 pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod condition;
@@ -22,6 +23,7 @@ pub(crate) mod downlink_errors;
 pub(crate) mod extract;
 mod grant;
 mod grant_scope;
+pub(crate) mod identity;
 pub(crate) mod mask;
 pub(crate) mod openapi;
 pub(crate) mod page;
@@ -57,7 +59,8 @@ use super::listener::limits::{
 };
 use super::listener::places::Pace;
 use crate::telemetry::http::ListenerMetrics;
-use auth::{FromThisMachine, authenticate};
+use admin_token::FromThisMachine;
+use auth::authenticate;
 use extract::{MAX_BODY, body_of};
 use grant::authorize;
 use problem::{Problem, ProblemKind};

@@ -39,7 +39,7 @@ use crate::telemetry::console::ConsoleMetrics;
 use crate::telemetry::logs::Repeated;
 use crate::telemetry::metrics::Metrics;
 use arrival::Arrival;
-use attempts::Attempts;
+use attempts::LoginAttempts;
 use recent::RecentPeople;
 
 /// Look-ups of sessions and operators at a time: each takes a millisecond, and ingest must find a
@@ -65,7 +65,7 @@ struct Shared {
     admin_token: Option<TokenHash>,
     metrics: ConsoleMetrics,
     lookups: Semaphore,
-    attempts: Mutex<Attempts>,
+    attempts: Mutex<LoginAttempts>,
     recent: Mutex<RecentPeople>,
     foreign_log: Mutex<Repeated>,
     oidc: Option<OidcClient>,
@@ -93,7 +93,7 @@ impl Sessions {
                 admin_token: admin_token.map(|token| TokenHash::of(token.expose())),
                 metrics: metrics.console.clone(),
                 lookups: Semaphore::new(LOOKUPS_MAX),
-                attempts: Mutex::new(Attempts::new()),
+                attempts: Mutex::new(LoginAttempts::new()),
                 recent: Mutex::default(),
                 foreign_log: Mutex::new(Repeated::new(FOREIGN_LOG_INTERVAL)),
                 oidc,
@@ -125,7 +125,7 @@ impl Sessions {
         self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> MutexGuard<'_, LoginAttempts> {
         self.shared.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

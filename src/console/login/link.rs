@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::{HOME, refuse, signed_in};
+use super::answers::{HOME, refuse, signed_in};
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, NavPage};

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::{HOME, page, refuse};
+use super::answers::{HOME, page, refuse};
 use crate::console::notice::Redirected;
 use crate::console::state::ConsoleState;
 use crate::console::visit::Surroundings;

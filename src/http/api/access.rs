@@ -9,39 +9,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
+use super::identity::{Acting, CallIdentity};
 use super::state::Api;
 use crate::domain::caller::CallerRole;
-use crate::domain::ids::TenantId;
-use crate::store::registry::audit::Actor;
-
-/// Who sends a request that does not come over HTTP. Only the transport sets it.
-#[derive(Clone, Debug)]
-pub struct CallIdentity {
-    /// The author of changes in the audit log.
-    pub actor: Arc<Actor>,
-    /// What the sender has to show.
-    pub proof: CallerProof,
-    /// Whether responses may contain new tokens and private keys.
-    pub may_receive_secrets: bool,
-    /// Whether it is a person at the console or a bearer over HTTP, and not a caller over MQTT.
-    pub is_person: bool,
-}
-
-/// What the sender of a request has to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallerProof {
-    /// Nothing: only public routes.
-    Nothing,
-    /// The admin token, in the `Authorization` header.
-    Token,
-    /// The transport has authenticated it.
-    Named {
-        /// Its role.
-        role: CallerRole,
-        /// The only tenant that it may read and change.
-        tenant: Option<TenantId>,
-    },
-}
 
 /// What a route demands of its caller.
 #[derive(Clone, Copy, Debug)]
@@ -82,17 +52,6 @@ pub(super) enum RouteScope {
     Nothing,
 }
 
-/// What the sender of a request may do, for routes whose response depends on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Acting {
-    /// Its role.
-    pub role: CallerRole,
-    /// The only tenant that it may read and change.
-    pub tenant: Option<TenantId>,
-    /// Whether it came over HTTP or from a page, and not over MQTT.
-    pub is_person: bool,
-}
-
 /// The state of the API, with the sender of the request as the author of changes.
 pub(super) struct ActingApi(pub Api);
 
@@ -115,26 +74,6 @@ pub(super) fn unless_without_token(body: &[u8]) -> bool {
 /// An array is none: a struct would be read from it, too.
 fn object(body: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice(body).ok()
-}
-
-// === impl Acting ===
-
-impl Acting {
-    /// The bearer of `ADMIN_TOKEN`.
-    pub(super) const fn admin() -> Self {
-        Self { role: CallerRole::Admin, tenant: None, is_person: true }
-    }
-
-    pub(super) fn of(identity: &CallIdentity) -> Self {
-        let is_person = identity.is_person;
-        match &identity.proof {
-            CallerProof::Named { role, tenant } => {
-                Self { role: *role, tenant: tenant.clone(), is_person }
-            }
-            CallerProof::Token => Self { is_person, ..Self::admin() },
-            CallerProof::Nothing => Self { role: CallerRole::Viewer, tenant: None, is_person },
-        }
-    }
 }
 
 // === impl RouteAccess ===

@@ -16,9 +16,9 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tower_service::Service;
 
-use super::access::{CallIdentity, CallerProof};
 use super::api_router;
 use super::grant::AnsweredRoute;
+use super::identity::{CallIdentity, CallerProof};
 use super::problem::{MEDIA_TYPE, Problem, ProblemKind};
 use super::state::Api;
 use crate::http::session::Sessions;

@@ -9,9 +9,10 @@ use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::access::{Acting, CallIdentity, CallerProof, RouteAccess};
+use super::access::RouteAccess;
 use super::extract::body_of;
 use super::grant_scope::{ScopedRequest, confine};
+use super::identity::{Acting, CallIdentity, CallerProof};
 use super::mask::{mask, sees_payloads};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;

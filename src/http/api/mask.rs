@@ -8,7 +8,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::access::Acting;
+use super::identity::Acting;
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::domain::caller::CallerRole;
@@ -30,16 +30,12 @@ pub(super) async fn mask(response: Response, fields: &[&str]) -> Response {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    match masked(body, fields).await {
-        Some(body) => {
-            parts.headers.remove(CONTENT_LENGTH);
-            Response::from_parts(parts, Body::from(body))
-        }
-        None => {
-            let detail = "Sluice could not remove the payloads from the response: request less";
-            Problem::new(ProblemKind::Internal, detail).into_response()
-        }
-    }
+    let Some(body) = masked(body, fields).await else {
+        let detail = "Sluice could not remove the payloads from the response: request less";
+        return Problem::new(ProblemKind::Internal, detail).into_response();
+    };
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(body))
 }
 
 // === private helpers ===
@@ -66,6 +62,45 @@ fn clear(value: &mut Value, fields: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::api::routes::{api_document, table};
+
+    /// Whether a schema, or one that it names, has one of these fields.
+    fn has_field(document: &Value, schema: &Value, fields: &[&str], depth: usize) -> bool {
+        if depth == 0 {
+            return false;
+        }
+        let named = schema["$ref"].as_str().and_then(|name| name.strip_prefix('#'));
+        if let Some(named) = named.and_then(|place| document.pointer(place)) {
+            return has_field(document, named, fields, depth - 1);
+        }
+        match schema {
+            Value::Object(parts) => {
+                let own = parts.get("properties").and_then(Value::as_object);
+                own.is_some_and(|own| fields.iter().any(|field| own.contains_key(*field)))
+                    || parts.values().any(|part| has_field(document, part, fields, depth - 1))
+            }
+            Value::Array(parts) => {
+                parts.iter().any(|part| has_field(document, part, fields, depth - 1))
+            }
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn each_route_of_viewers_that_shows_payloads_says_where() {
+        let document = api_document();
+        let mut count = 0;
+        for route in table() {
+            let answer = &document["paths"][route.path][route.method]["responses"]["200"];
+            let shows = has_field(document, answer, &["payload", "payload_hex", "extra"], 16);
+            let is_for_viewers = route.access.role == CallerRole::Viewer;
+            if shows && is_for_viewers {
+                assert!(!route.access.payloads.is_empty(), "{} {}", route.method, route.path);
+                count += 1;
+            }
+        }
+        assert!(count >= 5, "{count}");
+    }
 
     #[tokio::test]
     async fn only_the_named_fields_become_null() {

@@ -11,13 +11,11 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
-use crate::domain::caller::CallerRole;
 use crate::domain::command::{CommandStatus, CommandType};
 use crate::domain::device::DeviceStatus;
 use crate::domain::enrolment::{CodeExpiry, NamePattern};
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::link::LinkName;
-use crate::domain::operator::OperatorName;
 use crate::domain::outbox::DeadLetterCause;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
@@ -213,16 +211,6 @@ impl TextParam for LinkName {
     }
 }
 
-impl TextParam for OperatorName {
-    fn read(text: &str) -> Result<Self, String> {
-        parsed(text)
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$" })
-    }
-}
-
 impl TextParam for DeadLetterCause {
     fn read(text: &str) -> Result<Self, String> {
         one_of(Self::of_label(text), &Self::ALL.map(Self::label))
@@ -270,7 +258,6 @@ macro_rules! label_params {
 }
 
 label_params! {
-    CallerRole => ["viewer", "operator", "admin"],
     Reason => Self::ALL.map(Self::label),
     TenantStatus => ["ACTIVE", "SUSPENDED"],
     DeviceStatus => ["ACTIVE", "INACTIVE", "REVOKED"],

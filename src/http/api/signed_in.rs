@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
 
-use super::access::{CallIdentity, CallerProof};
+use super::identity::{CallIdentity, CallerProof};
 use crate::domain::caller::CallerRole;
 use crate::domain::ids::TenantId;
 use crate::store::registry::audit::Actor;

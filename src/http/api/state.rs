@@ -8,8 +8,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::access::Acting;
-use super::auth::AdminTokenHash;
+use super::admin_token::AdminTokenHash;
+use super::identity::Acting;
 use crate::clock;
 use crate::config::Config;
 use crate::downlink::DownlinkContext;

@@ -2,16 +2,16 @@
 //!
 //! A token is shown in the response that makes it, and nowhere else.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::caller::CallerRole;
 use crate::domain::ids::TenantId;
-use crate::domain::operator::OperatorName;
+use crate::domain::operator::{NoOperatorName, OperatorName};
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Param};
+use crate::http::api::params::{Limit, Param, TextParam};
 use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
@@ -170,6 +170,27 @@ pub(crate) async fn end_session(
     Err(Problem::not_found(format!(
         "session {session_id} not found; it may have ended: GET /api/v1/sessions lists the open ones"
     )))
+}
+
+impl TextParam for OperatorName {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: NoOperatorName| error.to_string())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$" })
+    }
+}
+
+impl TextParam for CallerRole {
+    fn read(text: &str) -> Result<Self, String> {
+        let role = Self::from_label(text);
+        role.ok_or_else(|| "expected one of viewer, operator, admin".to_owned())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "enum": ["viewer", "operator", "admin"] })
+    }
 }
 
 impl From<OperatorError> for Problem {

@@ -10,7 +10,7 @@ use axum::http::header::HOST;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use crate::config::sections::console::{ConsoleConfig, HttpsRule};
-use crate::http::api::auth::{FromThisMachine, is_forwarded};
+use crate::http::api::admin_token::{FromThisMachine, is_forwarded};
 use crate::http::listener::browser::is_named_local;
 use crate::http::listener::limits::Peer;
 use crate::http::public::caller::caller;
@@ -20,6 +20,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// From where a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about a request")]
 pub struct Arrival {
     /// The address of the client, behind trusted proxies.
     pub client: IpAddr,

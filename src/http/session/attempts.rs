@@ -16,14 +16,14 @@ const AUDITED: RateLimit = RateLimit { per_second: 0.5, burst: 30.0 };
 
 /// The tries of all addresses.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(super) struct LoginAttempts {
     rates: AddressRates,
     audits: Option<Allowance>,
 }
 
-// === impl Attempts ===
+// === impl LoginAttempts ===
 
-impl Attempts {
+impl LoginAttempts {
     pub(super) fn new() -> Self {
         Self { rates: AddressRates::new(TRIES_PER_MINUTE), audits: None }
     }
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn the_sixth_try_of_a_minute_waits_and_the_audit_is_bounded() {
         let now = Timestamp::from_micros(1_700_000_000_000_000);
-        let mut attempts = Attempts::new();
+        let mut attempts = LoginAttempts::new();
         let client: IpAddr = "2001:db8::1".parse().unwrap();
         for _ in 0..5 {
             attempts.charge(client, now).unwrap();

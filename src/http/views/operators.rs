@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::store::console::operators::OperatorRow;
-use crate::store::console::sessions::SessionRow;
+use crate::store::console::sessions::ConsoleSessionRow;
 
 /// An operator.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +66,8 @@ impl From<OperatorRow> for OperatorView {
     }
 }
 
-impl From<SessionRow> for SessionView {
-    fn from(row: SessionRow) -> Self {
+impl From<ConsoleSessionRow> for SessionView {
+    fn from(row: ConsoleSessionRow) -> Self {
         Self {
             session_id: row.session_id,
             name: row.name,

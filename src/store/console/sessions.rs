@@ -59,7 +59,7 @@ pub(crate) struct FoundSession {
 
 /// A session in a list.
 #[derive(Clone, Debug, sqlx::FromRow)]
-pub(crate) struct SessionRow {
+pub(crate) struct ConsoleSessionRow {
     pub session_id: Uuid,
     pub name: String,
     pub role: String,
@@ -120,7 +120,7 @@ pub(crate) async fn list(
     pool: &PgPool,
     before: Option<Uuid>,
     limit: u32,
-) -> Result<Vec<SessionRow>, Outage> {
+) -> Result<Vec<ConsoleSessionRow>, Outage> {
     let query = sqlx::query_as(
         "SELECT session_id, name, role, tenant_id, method, created_at, seen_at, expires_at FROM console_sessions
          WHERE expires_at > now() AND ($1::uuid IS NULL OR session_id < $1) ORDER BY session_id DESC LIMIT $2",

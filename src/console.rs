@@ -25,6 +25,8 @@
 //! [`preferences`] and [`choose`], [`assets`]; then the pages.
 
 mod assets;
+mod authority;
+mod certificates;
 mod choose;
 pub(crate) mod csv;
 mod device;
@@ -81,6 +83,8 @@ fn pages() -> Router<ConsoleState> {
         .route("/console/logout", post(login::token::sign_out))
         .merge(overview::routes())
         .merge(jump::routes())
+        .merge(certificates::routes())
+        .merge(authority::routes())
         .merge(operators::routes())
         .route("/console/preferences", post(choose::save))
         .route("/console/{*rest}", get(no_such_page))

@@ -2,7 +2,7 @@
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`],
-//! [`device_search`]. JSON: [`merge_patch`]. A message and its outcome: [`message`], [`device`],
+//! [`device_search`], [`certificate_search`]. JSON: [`merge_patch`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
@@ -13,6 +13,7 @@ pub mod batch;
 pub(crate) mod broker_login;
 pub mod broker_subscription;
 pub mod caller;
+pub mod certificate_search;
 pub mod clocks;
 pub mod command;
 pub mod device;

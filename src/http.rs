@@ -40,6 +40,7 @@ pub use api::state::Api;
 pub use api::{api_router, page_router, serve_api};
 pub(crate) use endpoints::certificates::IssuedCertificate;
 pub(crate) use endpoints::devices::{AddedDevice, DeviceToken, RemovedDevice};
+pub(crate) use endpoints::enrolment_codes::MadeEnrolmentCode;
 pub(crate) use endpoints::explain::Explained;
 pub(crate) use endpoints::telemetry::Buckets;
 pub use est::tls::{EstTlsError, EstTlsFiles};
@@ -51,11 +52,16 @@ pub use public::{PublicApi, serve_public};
 pub use session::Sessions;
 pub use session::arrival::Arrival;
 pub use session::sign_in::SignInError;
-pub(crate) use views::certificates::CertificateView;
+pub(crate) use views::authority::{
+    AuthorityView, CertificateExpiryView, CrlStatusView, ShownCertificateView,
+};
+pub(crate) use views::certificates::{CertificateDetailView, CertificateView};
 pub(crate) use views::commands::CommandView;
 pub(crate) use views::devices::{DeviceDetailView, DeviceListView};
+pub(crate) use views::enrolment::EnrolmentCodeView;
 pub(crate) use views::events::EventView;
 pub(crate) use views::overview::{FlowPointView, OverviewView, ReasonView};
+pub(crate) use views::revocation::RevocationView;
 pub(crate) use views::shadows::ShadowView;
 pub(crate) use views::telemetry::TelemetryView;
 pub(crate) use views::tenants::TenantView;

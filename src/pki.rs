@@ -11,7 +11,8 @@
 //!    [`request::lint`] checks what was signed.
 //! 3. [`authority::sign`] signs a device's certificate, [`authority::broker_certificate`] the
 //!    broker's.
-//! 4. [`certificate`] is a certificate that was read, [`serial`] its serial number and fingerprint.
+//! 4. [`certificate`] is a certificate that was read, [`serial`] its serial number and fingerprint,
+//!    [`decoded`] its fields in words.
 //! 5. [`crl`] signs and verifies the CRL; [`crl::file`] writes and inspects its file;
 //!    [`crl::probe_pair`] makes probe certificates.
 //!    [`pkcs7`] puts certificates into an envelope.
@@ -22,6 +23,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod crl;
+pub(crate) mod decoded;
 pub mod files;
 pub(crate) mod key;
 pub(crate) mod pkcs7;

@@ -34,7 +34,7 @@ use crate::registry::{self, ActionContext};
 use crate::store::certificates::Handle;
 use files::read_input;
 use issue::KeyArgs;
-use list::ListArgs;
+use list::{ExpiryArgs, ListArgs};
 use revoke::RevokeArgs;
 
 /// Largest file a certificate is imported from.
@@ -71,8 +71,12 @@ pub enum CertCommand {
     /// List certificates with their device, expiry and replacement
     #[command(after_help = "Examples:\n  sluice cert list --tenant acme --status ACTIVE\n  \
             sluice cert list --device acme/pump-1\n  \
-            sluice cert list --expiring 30   # expire within 30 days, and are not replaced")]
+            sluice cert list --expiring 30   # expire within 30 days, and are not replaced\n  \
+            sluice cert list --search \"status:ACTIVE ends:2027-03 pump-*\" --sort end")]
     List(ListArgs),
+    /// Count the ACTIVE certificates by the week of their end
+    #[command(after_help = "Example:\n  sluice cert expiry --tenant acme")]
+    Expiry(ExpiryArgs),
     /// Show a certificate
     #[command(
         after_help = "Examples:\n  sluice cert show 01890a5d-ac96-774b-bcce-b302099a8057\n  \
@@ -151,6 +155,7 @@ pub async fn run(
             import(action, &file, device.as_ref(), config, output).await
         }
         CertCommand::List(args) => list::list(action, args, output).await,
+        CertCommand::Expiry(args) => list::expiry(action, &args, output).await,
         CertCommand::Show { which, pem } => list::show(action, &which, pem, output).await,
         CertCommand::Renew { which, key } => {
             issue::renew(action, resolve(action, &which).await?, &key, config, output).await

@@ -75,7 +75,8 @@ impl OverviewPart {
         for number in &certificates.by_week {
             let until = from + TimeDelta::weeks(1);
             let label = format!("{} to {}", from.format("%m-%d"), until.format("%m-%d"));
-            let found = format!("ends:>{} ends:<{}", from.format("%F"), until.format("%F"));
+            let last = until - TimeDelta::days(1);
+            let found = format!("status:ACTIVE ends:{}..{}", from.format("%F"), last.format("%F"));
             let href = search("/console/certificates", &found);
             bars.push(Bar::new(label, u64::try_from(*number).unwrap_or(0), Some(href)));
             from = until;

@@ -2,11 +2,13 @@
 //! of them.
 //!
 //! Read it in the order of the resources: [`tenants`], [`device_list`], [`devices`], [`telemetry`], [`quarantine`],
-//! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificates`], [`revocations`],
-//! [`ca`], [`commands`], [`command_batches`], [`shadows`], [`me`],
+//! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificate_list`], [`certificates`],
+//! [`revocations`], [`ca`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
 //! [`operators`]. An endpoint contains no SQL.
 
+pub(crate) mod authority;
 pub(crate) mod ca;
+pub(crate) mod certificate_list;
 pub(crate) mod certificates;
 pub(crate) mod command_batches;
 pub(crate) mod commands;

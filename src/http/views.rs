@@ -5,6 +5,7 @@
 //! A view is apart from its row, so that a column can change without a change of the API. Each file
 //! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
 
+pub(crate) mod authority;
 pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod dead_letters;

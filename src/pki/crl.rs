@@ -92,6 +92,13 @@ pub enum CrlError {
     Lint(&'static str),
 }
 
+/// When a CRL in DER becomes valid and when it ends, unverified; `None` if it cannot be read.
+pub fn times_of(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    let next = list.next_update().map(x509_time::from_x509)?;
+    Some((x509_time::from_x509(list.last_update()), next))
+}
+
 // === impl RevocationReason ===
 
 impl RevocationReason {

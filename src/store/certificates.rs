@@ -1,13 +1,16 @@
 //! The inventory of certificates: holder, dates, status, replacement.
 //!
-//! It only reads. [`self::changes`] writes, [`self::device_renewal`] stores what a device renews,
+//! It only reads. [`self::inventory`] lists, [`self::crl_history`] shows how the CRL grew,
+//! [`self::changes`] writes, [`self::device_renewal`] stores what a device renews,
 //! [`self::expiry`] expires and retires, [`self::public_keys`] fills in the hashes of keys,
 //! [`self::revocation_ledger`] stores the steps of a revocation, [`self::revoked_keys`] finds keys that
 //! must not be used again. Rows may be written by hand, so dates are bounded to a readable range.
 
 pub(crate) mod changes;
+pub(crate) mod crl_history;
 pub(crate) mod device_renewal;
 pub(crate) mod expiry;
+pub mod inventory;
 pub(crate) mod public_keys;
 pub mod revocation_ledger;
 pub(in crate::store) mod revoked_keys;
@@ -18,9 +21,8 @@ use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::error::StoreError;
-use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
-use crate::domain::time::Timestamp;
 
 /// The columns of [`CertificateRow`]; a row written by hand may contain `infinity`.
 pub(super) const COLUMNS: &str = "c.id, c.tenant_id, c.device_id, c.fingerprint_sha256, c.serial_number, c.common_name, c.issuer, \
@@ -52,22 +54,6 @@ pub enum Handle {
     Id(Uuid),
     /// By SHA-256 of its DER, in lower-case hex.
     Fingerprint(String),
-}
-
-/// Which certificates to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CertificateFilter {
-    /// Of this tenant.
-    pub tenant: Option<TenantId>,
-    /// Of this device.
-    pub device: Option<DeviceKey>,
-    /// Of this status.
-    pub status: Option<CertificateStatus>,
-    /// ACTIVE, not replaced by an ACTIVE one, and expiring before this time; the list is then
-    /// sorted by expiry.
-    pub ends_before: Option<Timestamp>,
-    /// After this certificate, in the order of the list.
-    pub after: Option<Uuid>,
 }
 
 /// A row of `device_certificates`.
@@ -174,46 +160,6 @@ pub enum CertificateError {
     /// The database failed.
     #[error("{0}")]
     Outage(#[from] Outage),
-}
-
-/// Lists a page of certificates, sorted by tenant, device and expiry, or with
-/// `ends_before` by expiry.
-pub async fn list(
-    pool: &PgPool,
-    filter: &CertificateFilter,
-    limit: u32,
-) -> Result<Vec<CertificateRow>, CertificateError> {
-    if let Some(after) = filter.after {
-        find(pool, &Handle::Id(after)).await?;
-    }
-    let order = match filter.ends_before {
-        Some(_) => "c.not_after, c.id",
-        None => "c.tenant_id, c.device_id, c.not_after, c.id",
-    };
-    let mut query = QueryBuilder::<Postgres>::new("SELECT ");
-    query.push(COLUMNS).push(" FROM device_certificates c WHERE true");
-    if let Some(tenant) = &filter.tenant {
-        query.push(" AND c.tenant_id = ").push_bind(tenant.as_str());
-    }
-    if let Some(device) = &filter.device {
-        query.push(" AND c.tenant_id = ").push_bind(device.tenant());
-        query.push(" AND c.device_id = ").push_bind(device.device());
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND c.status = ").push_bind(status);
-    }
-    if let Some(end) = filter.ends_before {
-        query.push(" AND ").push(NOT_REPLACED).push(" AND c.not_after < ").push_bind(end.to_utc());
-    }
-    if let Some(after) = filter.after {
-        // The cursor names a row; its values give the position.
-        query.push(format!(
-            " AND ({order}) > (SELECT {order} FROM device_certificates c WHERE c.id = "
-        ));
-        query.push_bind(after).push(")");
-    }
-    query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit));
-    Ok(query.build_query_as().fetch_all(pool).await?)
 }
 
 /// Reads one certificate.

@@ -1,6 +1,7 @@
 //! The console as a browser uses it, over plain HTTP: the real daemon and a real Postgres.
 
 pub mod browser;
+mod certificates;
 mod devices;
 mod login;
 mod overview;

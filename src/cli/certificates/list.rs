@@ -12,11 +12,12 @@ use crate::command::list_args::{DeviceFilterArgs, PageArgs};
 use crate::command::registry_errors::not_stored;
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or_none};
+use crate::domain::certificate_search::CertificateSearch;
+use crate::domain::ids::TenantId;
 use crate::registry::ActionContext;
 use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
-use crate::store::certificates::{
-    self, CertificateFilter, CertificateRow, CertificateStatus, Handle,
-};
+use crate::store::certificates::inventory::{self, CertificateFilter, EndCount, ExpiryWeek};
+use crate::store::certificates::{self, CertificateRow, CertificateStatus, Handle};
 use uuid::Uuid;
 
 /// Which certificates to list.
@@ -31,8 +32,22 @@ pub struct ListArgs {
     /// replacement; sorted by expiry
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(0..=i64::from(MAX_DAYS_AHEAD)))]
     expiring: Option<u32>,
+    /// Only certificates that this search finds, such as "status:ACTIVE ends:<30d pump-*"
+    #[arg(long)]
+    search: Option<CertificateSearch>,
+    /// The order: by device, or by expiry
+    #[arg(long, value_name = "ORDER", value_parser = ["name", "end"], default_value = "name")]
+    sort: String,
     #[command(flatten)]
     page: PageArgs<Uuid>,
+}
+
+/// Whose certificates to count.
+#[derive(Clone, Debug, Args)]
+pub struct ExpiryArgs {
+    /// Only certificates of this tenant
+    #[arg(long)]
+    tenant: Option<TenantId>,
 }
 
 /// `cert list`.
@@ -44,9 +59,18 @@ pub async fn list(
     let ends_before = args.expiring.map(|days| find::days_ahead(action.now, days));
     let (tenant, device) = args.owner.key()?;
     let after = args.page.cursor();
-    let filter = CertificateFilter { tenant, device, status: args.status, ends_before, after };
+    let filter = CertificateFilter {
+        tenant,
+        device,
+        status: args.status,
+        ends_before,
+        search: args.search.unwrap_or_default(),
+        is_by_end: args.sort == "end",
+        after,
+        now: action.now,
+    };
     let pool = action.database.pool();
-    let page = certificates::list(pool, &filter, args.page.limit).await.map_err(not_stored)?;
+    let page = inventory::list(pool, &filter, args.page.limit).await.map_err(not_stored)?;
     let headings = ["ID", "DEVICE", "STATUS", "ENDS", "RETIRES", "REPLACED BY"];
     printed(rows(output, &headings, &page, |row| {
         vec![
@@ -60,6 +84,32 @@ pub async fn list(
     }))?;
     args.page.note_next(page.len(), page.last().map(|row| row.id));
     Ok(Exit::Done)
+}
+
+/// `cert expiry`.
+pub async fn expiry(
+    action: ActionContext<'_>,
+    args: &ExpiryArgs,
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let pool = action.database.pool();
+    let counts = inventory::count_ends(pool, args.tenant.as_ref(), action.now).await;
+    let counts = counts.map_err(not_stored)?;
+    if output == OutputFormat::Json {
+        return printed(fields(output, &counts, &[]));
+    }
+    let of = |name: &str, count: EndCount| {
+        vec![name.to_owned(), count.ending.to_string(), count.unreplaced.to_string()]
+    };
+    let week = |week: &ExpiryWeek| {
+        let count = EndCount { ending: week.ending, unreplaced: week.unreplaced };
+        of(&format!("week of {}", week.first_day), count)
+    };
+    let head = [of("past their end", counts.past), of("within 30 days", counts.due)];
+    let weeks = counts.weeks.iter().filter(|week| week.ending > 0).map(week);
+    let lines: Vec<Vec<String>> =
+        head.into_iter().chain(weeks).chain([of("later", counts.later)]).collect();
+    printed(rows(output, &["ENDS", "CERTIFICATES", "NO SUCCESSOR"], &lines, Clone::clone))
 }
 
 /// `cert show`.

@@ -17,9 +17,9 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
-    ca, certificates, command_batches, commands, dead_letters, device_list, devices,
-    enrolment_codes, explain, links, me, operators, overview, quarantine, revocations, shadows,
-    telemetry, tenants,
+    authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
+    device_list, devices, enrolment_codes, explain, links, me, operators, overview, quarantine,
+    revocations, shadows, telemetry, tenants,
 };
 
 /// The fields of a message that hold its payload.
@@ -87,16 +87,19 @@ fn of_the_registry() -> Vec<Route> {
         post("/api/v1/tenants/{tenant}/enrolment-codes", "Make an enrolment code for first certificates over EST; only this response contains it", enrolment_codes::make).secret(always).role(Admin),
         delete("/api/v1/tenants/{tenant}/enrolment-codes/{code}", "Revoke an enrolment code; certificates issued with it stay valid", enrolment_codes::revoke),
 
-        get("/api/v1/certificates", "List certificates with their device, status, expiry and replacement", certificates::list).for_role(Viewer, InQuery),
+        get("/api/v1/certificates", "Search certificates by device, status, end, replacement, fingerprint and name", certificate_list::list).for_role(Viewer, InQuery),
+        get("/api/v1/certificates/expiry", "Count the ACTIVE certificates by the week of their end", certificate_list::expiry).for_role(Viewer, InQuery),
         post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key).role(Admin),
         post("/api/v1/certificates/import", "Import a certificate that the same authority signed elsewhere", certificates::import),
-        get("/api/v1/certificates/{certificate}", "Show a certificate", certificates::show),
+        get("/api/v1/certificates/{certificate}", "Show a certificate, its PEM and its fields in words", certificates::show),
         post("/api/v1/certificates/{certificate}/renew", "Issue a successor; the old certificate stays valid until it expires", certificates::renew).secret(with_new_key),
         post("/api/v1/certificates/{certificate}/rotate", "Issue a successor; the old certificate is revoked after its grace period", certificates::rotate).secret(with_new_key),
         post("/api/v1/certificates/{certificate}/confirm", "Confirm that the device uses this certificate; its earlier ones are revoked at once", certificates::confirm),
         post("/api/v1/certificates/{certificate}/revoke", "Revoke a certificate and, with `wait`, wait for the proof that the broker refuses it", revocations::revoke).patient(),
         get("/api/v1/certificates/{certificate}/revocation", "Show the steps of a revocation", revocations::show),
 
+        get("/api/v1/ca", "Show the authority that signs devices' certificates, and when it ends", authority::show_ca).for_role(Viewer, OfAll),
+        get("/api/v1/crl", "Show the CRL, its file, and whether the broker enforces it", authority::show_crl).for_role(Viewer, OfAll),
         get("/api/v1/ca-bundle", "Download the certificates of the authority that signs devices, in PEM", ca::bundle).public(),
         get("/crl.pem", "Download the certificate revocation list in PEM", ca::crl_pem).open(),
         get("/crl.der", "Download the certificate revocation list in DER", ca::crl_der).open(),

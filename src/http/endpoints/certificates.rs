@@ -1,4 +1,5 @@
-//! `/certificates`: list, show, issue, import, renew, rotate, confirm.
+//! `/certificates`: show, issue, import, renew, rotate, confirm. The list is in
+//! [`super::certificate_list`].
 //!
 //! A private key generated here is only in the response to the request that ordered it.
 
@@ -9,27 +10,25 @@ use uuid::Uuid;
 use super::ca::apart;
 use super::devices;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
-use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
-use crate::http::api::page::Page;
-use crate::http::api::params::{Limit, Param, Whole};
+use crate::http::api::params::{Param, Whole};
 use crate::http::api::problem::Problem;
 use crate::http::api::registry_errors::CSR;
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
+use crate::http::views::authority::ShownCertificateView;
 use crate::http::views::certificates::{CertificateDetailView, CertificateView};
+use crate::pki::decoded::decode_pem;
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::profile::Lifetime;
-use crate::registry::certificates::find::{self, MAX_DAYS_AHEAD};
+use crate::registry::certificates::find;
 use crate::registry::certificates::issue::{Issued, KeySource, MAX_DAYS, Order};
 use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
 use crate::registry::certificates::{
     import as importing, issue as issuing, renew as renewing, rotate as rotating,
 };
 use crate::registry::{self, Signer};
-use crate::store::certificates::{
-    self, CertificateError, CertificateFilter, CertificateStatus, Handle,
-};
+use crate::store::certificates::{self, Handle};
 use crate::telemetry::certificates::RenewedBy;
 
 /// The path of a certificate.
@@ -37,26 +36,6 @@ use crate::telemetry::certificates::RenewedBy;
 pub(crate) struct CertificatePath {
     /// The identifier (UUID) or the SHA-256 fingerprint in hex.
     pub certificate: Param<Handle>,
-}
-
-/// The page and the filters of certificates.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CertificatePageParams {
-    /// Only certificates of this tenant's devices.
-    tenant: Option<Param<TenantId>>,
-    /// Only certificates of this device; needs `tenant`.
-    device: Option<Param<DeviceId>>,
-    /// Only certificates with this status.
-    status: Option<Param<CertificateStatus>>,
-    /// Only ACTIVE certificates that expire within this number of days and have no ACTIVE
-    /// successor; the first to expire comes first.
-    expiring: Option<Param<Whole<0, MAX_DAYS_AHEAD>>>,
-    /// The number of rows of a page.
-    #[serde(default)]
-    limit: Param<Limit>,
-    /// The `next` of the previous page.
-    cursor: Option<Param<Uuid>>,
 }
 
 /// The key and the lifetime of a new certificate: send either `csr` or `new_key`.
@@ -129,32 +108,15 @@ pub(crate) struct Confirmed {
     retired: Vec<Uuid>,
 }
 
-pub(crate) async fn list(
-    api: Api,
-    call: Call<NoParams, CertificatePageParams, NoBody>,
-) -> Result<OkJson<Page<CertificateView>>, Problem> {
-    let Param(Limit(limit)) = call.query.limit;
-    let context = api.action_context();
-    let ends_before =
-        call.query.expiring.as_ref().map(|Param(Whole(days))| find::days_ahead(context.now, *days));
-    let filter = call.query.filter(ends_before)?;
-    let rows =
-        certificates::list(api.database.pool(), &filter, Page::<CertificateView>::fetch(limit))
-            .await;
-    let rows = rows.map_err(|error| match error {
-        CertificateError::Unknown(_) => {
-            Problem::field("cursor", "expected the `next` of an earlier page")
-        }
-        other => other.into(),
-    })?;
-    Ok(OkJson(Page::new(rows, limit, |last| last.id.to_string())))
-}
-
 pub(crate) async fn show(
     api: Api,
     call: Call<CertificatePath, NoParams, NoBody>,
-) -> Result<OkJson<CertificateDetailView>, Problem> {
-    Ok(OkJson(certificates::find(api.database.pool(), &call.path.certificate.0).await?.into()))
+) -> Result<OkJson<ShownCertificateView>, Problem> {
+    let found = certificates::find(api.database.pool(), &call.path.certificate.0).await?;
+    let detail = CertificateDetailView::from(found);
+    // A row written by hand may contain any text.
+    let decoded = detail.cert_pem.as_deref().and_then(|pem| decode_pem(pem).ok());
+    Ok(OkJson(ShownCertificateView { detail, decoded: decoded.map(Into::into) }))
 }
 
 pub(crate) async fn issue(
@@ -236,25 +198,6 @@ pub(crate) async fn import(
             .await?
             .into(),
     ))
-}
-
-// === impl CertificatePageParams ===
-
-impl CertificatePageParams {
-    fn filter(self, ends_before: Option<Timestamp>) -> Result<CertificateFilter, Problem> {
-        let status = self.status.map(|Param(status)| status);
-        let after = self.cursor.map(|Param(id)| id);
-        let (tenant, device) = match (self.tenant, self.device) {
-            (Some(Param(tenant)), Some(Param(device))) => {
-                (None, Some(DeviceKey::of(&tenant, &device)))
-            }
-            (None, Some(_)) => {
-                return Err(Problem::field("tenant", "`device` needs the `tenant` of the device"));
-            }
-            (tenant, None) => (tenant.map(|Param(tenant)| tenant), None),
-        };
-        Ok(CertificateFilter { tenant, device, status, ends_before, after })
-    }
 }
 
 // === impl KeyOrder ===

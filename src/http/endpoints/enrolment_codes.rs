@@ -59,13 +59,13 @@ pub(crate) struct EnrolmentCodeToMake {
 }
 
 /// The code that was made.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct MadeEnrolmentCode {
     /// What is stored of the code.
     #[serde(flatten)]
-    row: EnrolmentCodeView,
+    pub row: EnrolmentCodeView,
     /// The code, which only this response contains.
-    code: String,
+    pub code: String,
 }
 
 pub(crate) async fn make(

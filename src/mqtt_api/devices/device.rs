@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::http::api::extract::NoParams;
 use crate::http::api::problem::Problem;
 use crate::http::views::devices::DeviceDetailView;
-use crate::store::certificates::{self, CertificateFilter, CertificateRow, CertificateStatus};
+use crate::store::certificates::inventory::{self, CertificateFilter};
+use crate::store::certificates::{CertificateRow, CertificateStatus};
 use crate::store::registry::devices;
 
 /// The ACTIVE certificates that the response shows.
@@ -36,7 +37,7 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> ReplyResult {
         status: Some(CertificateStatus::Active),
         ..CertificateFilter::default()
     };
-    let rows = certificates::list(pool, &filter, CERTIFICATES_MAX).await.map_err(Problem::from)?;
+    let rows = inventory::list(pool, &filter, CERTIFICATES_MAX).await.map_err(Problem::from)?;
     let own = OwnDevice {
         device,
         active_certificates: rows.iter().map(certificate).collect(),

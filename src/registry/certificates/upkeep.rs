@@ -15,8 +15,9 @@ use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::access::guests;
+use crate::store::certificates::CertificateStatus;
 use crate::store::certificates::expiry::{self, Counts};
-use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
+use crate::store::certificates::inventory::{self, CertificateFilter};
 use crate::store::connection::database::Database;
 use crate::store::downlink::notices::{self, NoticeTerms};
 use crate::telemetry::certificates::{CertificateMetrics, RenewedBy};
@@ -190,7 +191,7 @@ impl CertificateUpkeep {
 
     async fn warn_of_ends(&self, ending: i64, soon: Timestamp) -> Result<(), Outage> {
         let filter = CertificateFilter { ends_before: Some(soon), ..CertificateFilter::default() };
-        let first = certificates::list(self.database.pool(), &filter, MAX_NAMED)
+        let first = inventory::list(self.database.pool(), &filter, MAX_NAMED)
             .await
             .map_err(|error| Outage(error.to_string()))?;
         let named: Vec<String> = first

@@ -29,8 +29,9 @@ use crate::sim::fleet::certificates::{CertificateFolder, DeviceCertificate};
 use crate::sim::fleet::demo_fleet::DeviceGroupSpec;
 use crate::sim::fleet::device::Rights;
 use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
+use crate::store::certificates::CertificateStatus;
+use crate::store::certificates::inventory::{self, CertificateFilter};
 use crate::store::certificates::revocation_ledger::RevocationProgress;
-use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
 use crate::store::reads::quarantine;
 
 /// Interval between two messages of the device: short enough to date its end.
@@ -197,7 +198,7 @@ impl DeviceToRevoke {
             ..CertificateFilter::default()
         };
         let held =
-            certificates::list(action.database.pool(), &filter, 100).await.map_err(not_stored)?;
+            inventory::list(action.database.pool(), &filter, 100).await.map_err(not_stored)?;
         // A certificate whose file was lost would still be accepted.
         for other in held.iter().filter(|one| one.id != row) {
             revoke::revoke(action, other.id, REASON).await.map_err(not_stored)?;

@@ -25,7 +25,8 @@ use crate::pki::request::profile::{CertificateProfile, Lifetime};
 use crate::pki::serial::Serial;
 use crate::registry::certificates::issue::{self, KeySource, Order};
 use crate::registry::{ActionContext, Signer};
-use crate::store::certificates::{self, CertificateFilter, CertificateStatus};
+use crate::store::certificates::CertificateStatus;
+use crate::store::certificates::inventory::{self, CertificateFilter};
 
 /// Largest file of a certificate and its key; a larger one is replaced.
 const MAX_PEM_BYTES: u64 = 64 * 1024;
@@ -80,7 +81,7 @@ impl CertificateFolder {
             let (tenant, status) = (Some(tenant.clone()), Some(CertificateStatus::Active));
             let mut filter = CertificateFilter { tenant, status, ..CertificateFilter::default() };
             loop {
-                let page = certificates::list(action.database.pool(), &filter, PAGE)
+                let page = inventory::list(action.database.pool(), &filter, PAGE)
                     .await
                     .map_err(not_stored)?;
                 filter.after = page.last().map(|row| row.id);

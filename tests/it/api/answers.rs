@@ -74,6 +74,11 @@ fn certificates(recorder: &Recorder<'_>) {
     recorder.post(&format!("{one}/rotate"), &[id(&second)], &csr);
     recorder.get("/certificates", &[]);
     recorder.get("/certificates?limit=1", &[]);
+    recorder.get("/certificates?search=status:ACTIVE&count=true&sort=end", &[]);
+    recorder.get("/certificates?search=ends:soon", &[]);
+    recorder.get("/certificates/expiry", &[]);
+    recorder.get("/ca", &[]);
+    recorder.get("/crl", &[]);
     recorder.get(one, &[id(&second)]);
     recorder.get(&format!("{one}/revocation"), &[id(&third)]);
     recorder.post(&format!("{one}/revoke"), &[id(&third)], &json!({ "reason": "superseded" }));

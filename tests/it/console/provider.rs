@@ -74,7 +74,7 @@ impl Provider {
         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let back = between(&answer, "location: ", "\r\n").unwrap_or_else(|| panic!("{answer}"));
+        let back = between(&answer, "Location: ", "\r\n").unwrap_or_else(|| panic!("{answer}"));
         back.to_owned()
     }
 }

@@ -178,7 +178,7 @@ impl AuthorityPage {
         }
     }
 
-    fn unproven(&self) -> String {
+    fn unproven() -> String {
         PageQuery::from([("search", "proven:no")]).href("/console/certificates")
     }
 }

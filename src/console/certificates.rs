@@ -12,6 +12,8 @@ mod detail;
 mod export;
 mod listed;
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
@@ -222,7 +224,8 @@ fn found_text(found: FoundRows) -> String {
 fn command(query: &PageQuery) -> String {
     let mut command = "cert list".to_owned();
     for (name, value) in api_query(query).pairs() {
-        command.push_str(&format!(" --{name} {}", shell_quoted(value)));
+        // Writing to a string does not fail.
+        let _ = write!(command, " --{name} {}", shell_quoted(value));
     }
     command
 }

@@ -58,7 +58,7 @@ pub fn decode_der(der: &[u8]) -> Result<DecodedCertificate, CertificateFieldErro
         version: parsed.version().0 + 1,
         subject: parsed.subject().to_string(),
         issuer: parsed.issuer().to_string(),
-        serial: with_colons(parsed.raw_serial()),
+        serial: with_colons(without_sign(parsed.raw_serial())),
         signature_algorithm: algorithm(&parsed.signature_algorithm.algorithm),
         key: key.map_or_else(|refused| refused.to_string(), |kind| kind.to_string()),
         ..DecodedCertificate::default()
@@ -122,6 +122,14 @@ fn algorithm(number: &Oid<'_>) -> String {
     ];
     let found = known.iter().find(|(known, _)| known == number);
     found.map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
+}
+
+/// Without the zero that only says that the number is positive.
+fn without_sign(bytes: &[u8]) -> &[u8] {
+    match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        _ => bytes,
+    }
 }
 
 fn with_colons(bytes: &[u8]) -> String {

@@ -77,12 +77,11 @@ pub(super) async fn show(
 ) -> Result<Response, PageError> {
     let query = visit.query().clone();
     let own = visit.person.tenant.as_ref().map(ToString::to_string);
-    let tenants: Vec<String> = match own {
-        Some(own) => vec![own],
-        None => {
-            let page: PageOf<TenantView> = console.api.get(&visit.person, TENANTS).await?;
-            page.items.into_iter().map(|tenant| tenant.tenant_id).collect()
-        }
+    let tenants: Vec<String> = if let Some(own) = own {
+        vec![own]
+    } else {
+        let page: PageOf<TenantView> = console.api.get(&visit.person, TENANTS).await?;
+        page.items.into_iter().map(|tenant| tenant.tenant_id).collect()
     };
     let tenant = query.get("tenant").map(str::to_owned).or_else(|| tenants.first().cloned());
     let tenant = tenant.unwrap_or_default();

@@ -23,7 +23,7 @@ pub(crate) struct TokenForm {
 }
 
 /// `POST /console/logout`.
-pub(in crate::console) async fn sign_out(
+pub(crate) async fn sign_out(
     State(console): State<ConsoleState>,
     visit: Visit,
     parts: Parts,

@@ -30,7 +30,12 @@ const EXTRA: &[&str] = &["extra"];
 
 /// All routes.
 pub(super) fn table() -> Vec<Route> {
-    of_the_registry().into_iter().chain(of_links()).chain(of_people()).collect()
+    of_the_registry()
+        .into_iter()
+        .chain(of_certificates())
+        .chain(of_links())
+        .chain(of_people())
+        .collect()
 }
 
 #[rustfmt::skip]
@@ -86,7 +91,12 @@ fn of_the_registry() -> Vec<Route> {
         get("/api/v1/tenants/{tenant}/enrolment-codes", "List the enrolment codes of a tenant, the newest first", enrolment_codes::list),
         post("/api/v1/tenants/{tenant}/enrolment-codes", "Make an enrolment code for first certificates over EST; only this response contains it", enrolment_codes::make).secret(always).role(Admin),
         delete("/api/v1/tenants/{tenant}/enrolment-codes/{code}", "Revoke an enrolment code; certificates issued with it stay valid", enrolment_codes::revoke),
+    ]
+}
 
+#[rustfmt::skip]
+fn of_certificates() -> Vec<Route> {
+    vec![
         get("/api/v1/certificates", "Search certificates by device, status, end, replacement, fingerprint and name", certificate_list::list).for_role(Viewer, InQuery),
         get("/api/v1/certificates/expiry", "Count the ACTIVE certificates by the week of their end", certificate_list::expiry).for_role(Viewer, InQuery),
         post("/api/v1/tenants/{tenant}/devices/{device}/certificates", "Issue a certificate to a device; only this response contains a generated private key", certificates::issue).secret(with_new_key).role(Admin),

@@ -34,8 +34,8 @@ fn a_search_finds_certificates_by_each_key_and_the_command_line_finds_the_same()
     api.ca.database.query(FLEET);
     let cases: [(&str, &[&str]); 12] = [
         ("ends:past", &["past"]),
-        ("ends:<4d status:ACTIVE -ends:past&sort=end", &["m-1", "m-2", "m-3"]),
-        ("ends:<4d replaced:no -ends:past&sort=end", &["m-1", "m-3"]),
+        ("ends:<84h status:ACTIVE -ends:past&sort=end", &["m-1", "m-2", "m-3"]),
+        ("ends:<84h replaced:no -ends:past&sort=end", &["m-1", "m-3"]),
         ("replaced:yes", &["m-2"]),
         ("ends:>300d -status:REVOKED", &["m-2"]),
         ("status:revoked", &["lost"]),

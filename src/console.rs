@@ -50,6 +50,7 @@ mod overview_cache;
 mod overview_part;
 pub(crate) mod page;
 mod preferences;
+pub(crate) mod quarantine;
 pub(crate) mod query;
 pub(crate) mod state;
 pub(crate) mod svg;
@@ -80,6 +81,7 @@ fn pages() -> Router<ConsoleState> {
     Router::new()
         .merge(devices::routes())
         .merge(device::routes())
+        .merge(quarantine::routes())
         .route("/console/logout", post(login::token::sign_out))
         .merge(overview::routes())
         .merge(jump::routes())

@@ -1,17 +1,20 @@
-//! The quarantine as an operator works on it: list, find, discard, and [`replay`].
+//! The quarantine as an operator works on it: list, find, discard, and [`replay`] at once; as a job,
+//! [`replay_worker`] replays in the background.
 //!
 //! The API and the command line call the same functions. It judges no message itself: that is the
 //! task of [`crate::ingest`]. It shows no token.
 
 pub(crate) mod replay;
+pub(crate) mod replay_jobs;
+pub(crate) mod replay_worker;
+pub(crate) mod search;
 
 use uuid::Uuid;
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
-use crate::store::reads::quarantine::{
-    self as events, EventSummary, QuarantineCursor, QuarantineFilter, Record,
-};
+use crate::store::quarantine::filter::QuarantineFilter;
+use crate::store::reads::quarantine::{self as events, EventSummary, QuarantineCursor, Record};
 use crate::store::registry::audit::Actor;
 
 /// The quarantine, and who works on it.
@@ -57,6 +60,24 @@ impl Quarantine<'_> {
         limit: u32,
     ) -> Result<Vec<EventSummary>, Outage> {
         events::list(self.database.pool(), filter, before, limit).await
+    }
+
+    /// Where [`Self::list`] stopped to look, if it did not look at all events.
+    pub async fn scan_end(
+        &self,
+        filter: &QuarantineFilter,
+        before: Option<QuarantineCursor>,
+    ) -> Result<Option<QuarantineCursor>, Outage> {
+        events::scan_end(self.database.pool(), filter, before).await
+    }
+
+    /// The event that follows this place in time, of those that a list shows.
+    pub async fn next_newer(
+        &self,
+        filter: &QuarantineFilter,
+        after: QuarantineCursor,
+    ) -> Result<Option<Uuid>, Outage> {
+        events::next_newer(self.database.pool(), filter, after).await
     }
 
     /// Finds one event with its payload.

@@ -17,8 +17,9 @@
 //!    full.
 //! 9. [`console`]: operators, sessions, and the codes of one-time links.
 //! 10. [`reads`]: queries of the API and the command line.
-//! 11. [`schema`]: migrations, partitions, retention, checks.
-//! 12. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//! 11. [`quarantine`]: filters and counts of refused messages, and the jobs that replay them.
+//! 12. [`schema`]: migrations, partitions, retention, checks.
+//! 13. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 //!
 //! `status_columns` reads and binds the status of a tenant, a device, a certificate, a command as a type.
 
@@ -31,6 +32,7 @@ pub mod downlink;
 pub(crate) mod error;
 pub mod links;
 pub(crate) mod port_adapters;
+pub mod quarantine;
 pub mod reads;
 pub mod registry;
 pub mod schema;

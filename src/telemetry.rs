@@ -27,5 +27,6 @@ pub(crate) mod logs;
 pub mod metrics;
 pub(crate) mod mqtt_api;
 pub(crate) mod pulse;
+pub(crate) mod replays;
 pub(crate) mod revocation;
 pub(crate) mod store;

@@ -1,4 +1,5 @@
-//! Starts the tasks that maintain database, certificates, revocation list and access rules.
+//! Starts the tasks that maintain database, certificates, revocation list and access rules, and the one
+//! that replays the quarantine.
 //!
 //! A message needs none of them.
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use super::Daemon;
 use crate::clock;
 use crate::lifecycle::Tasks;
+use crate::quarantine::replay_worker::ReplayWorker;
 use crate::registry::access_rules::writer::AclWriter;
 use crate::registry::authority_watch::AuthorityWatch;
 use crate::registry::certificates::upkeep::{CertificateUpkeep, Notices};
@@ -25,6 +27,14 @@ impl Daemon {
         self.start_database_upkeep(tasks);
         self.start_certificate_upkeep(tasks);
         self.start_revocation(tasks);
+        self.start_replays(tasks);
+    }
+
+    fn start_replays(&self, tasks: &mut Tasks) {
+        let metrics = (self.metrics.replay.clone(), self.metrics.replays.clone());
+        let signal = self.api.replay_signal.clone();
+        let worker = ReplayWorker::new(&self.config, &self.database, metrics.0, metrics.1, signal);
+        tasks.spawn("replays", worker.run(self.stop.clone()));
     }
 
     fn start_database_upkeep(&self, tasks: &mut Tasks) {

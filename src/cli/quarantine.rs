@@ -1,11 +1,12 @@
-//! `sluice quarantine`: list, show and discard; [`replay`] judges again, [`filter`] holds the
-//! arguments that select events.
+//! `sluice quarantine`: list, show and discard; [`replay`] judges again, [`replays`] has the jobs that do
+//! so in the background, [`filter`] holds the arguments that select events.
 //!
 //! It prints whether a token was sent, never the token. Device text reaches the terminal escaped
 //! only.
 
 pub(crate) mod filter;
 pub(crate) mod replay;
+pub(crate) mod replays;
 
 use bytes::Bytes;
 use clap::Subcommand;
@@ -20,9 +21,11 @@ use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{cell, moment, moment_or_none, printable, printable_or_none};
 use crate::config::Config;
 use crate::domain::hex;
-use crate::store::reads::quarantine::{EventSummary, QuarantineCursor, QuarantineFilter, Record};
+use crate::store::quarantine::filter::QuarantineFilter;
+use crate::store::reads::quarantine::{EventSummary, QuarantineCursor, Record};
 use filter::EventFilterArgs;
 use replay::ReplayArgs;
+use replays::ReplaysCommand;
 
 /// Show, replay and discard refused messages.
 #[derive(Clone, Debug, Subcommand)]
@@ -52,6 +55,9 @@ pub enum QuarantineCommand {
     /// Check refused messages again and store those that are accepted now
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Work with replay jobs, which the daemon runs in the background
+    #[command(subcommand)]
+    Replays(ReplaysCommand),
     /// Delete refused messages permanently
     #[command(
         after_help = "Select events by identifiers, by a filter such as --tenant, or with --all. \
@@ -77,9 +83,11 @@ pub enum QuarantineCommand {
 
 const REPLAY_EXAMPLES: &str = "Select events by identifiers, by a filter such as --tenant, or with --all.\n\
     Replay runs every check again and keeps the message's original timestamp. The token is verified by its stored hash.\n\
-    A message that is refused again stays in quarantine. Exit code 1 when one was refused again.\n\n\
+    A message that is refused again stays in quarantine. Exit code 1 when one was refused again.\n\
+    With --job the daemon does the work: many messages take a while, and this command may end.\n\n\
     Examples:\n  sluice quarantine replay --reason UNREGISTERED_DEVICE --tenant acme --dry-run\n  \
-    sluice quarantine replay 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11";
+    sluice quarantine replay 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11\n  \
+    sluice quarantine replay --reason UNREGISTERED_DEVICE --tenant acme --job";
 
 /// A refused message for programs.
 #[derive(Serialize)]
@@ -110,6 +118,7 @@ pub async fn run(
         }
         QuarantineCommand::Show { id } => show(&operator, id, output).await,
         QuarantineCommand::Replay(args) => replay::run(args, config, &operator, output).await,
+        QuarantineCommand::Replays(command) => replays::run(command, &operator, output).await,
         QuarantineCommand::Discard { ids, which, all, yes } => {
             discard(&operator, &which.chosen(&ids, all)?, yes, output).await
         }
@@ -139,6 +148,12 @@ async fn list(
             moment_or_none(event.replayed_at),
         ]
     }))?;
+    if page.len() < args.limit as usize {
+        let end = operator.quarantine().scan_end(filter, before).await;
+        if let Some(end) = end.map_err(|error| outage(&error))? {
+            crate::command::table::note!("Not all rows were searched: add --cursor {end}");
+        }
+    }
     args.note_next(page.len(), page.last().map(EventSummary::place));
     Ok(done)
 }

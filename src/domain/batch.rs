@@ -147,9 +147,9 @@ pub struct Batch {
     pub known_duplicates: u64,
     /// Whether any message may have been stored before.
     pub maybe_repeated: bool,
-    /// Why the database refused replayed messages; they stay in quarantine and are not recorded
-    /// again.
-    pub refused_again: Vec<String>,
+    /// Replayed messages that the database refused: index of the delivery and why. They stay in
+    /// quarantine and are not recorded again.
+    pub refused_again: Vec<(usize, String)>,
 }
 
 /// Result of a committed batch.
@@ -224,7 +224,7 @@ impl Batch {
 
     fn record_rejection(&mut self, origin: usize, detail: &str, sampler: &mut Sampler) {
         if self.deliveries[origin].replay.is_some() {
-            return self.refused_again.push(detail.to_owned());
+            return self.refused_again.push((origin, detail.to_owned()));
         }
         let fields = self.rejected_fields(origin);
         self.record(

@@ -2,6 +2,7 @@
 //! of them.
 //!
 //! Read it in the order of the resources: [`tenants`], [`device_list`], [`devices`], [`telemetry`], [`quarantine`],
+//! [`quarantine_facets`], [`replays`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificate_list`], [`certificates`],
 //! [`revocations`], [`ca`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
 //! [`operators`]. An endpoint contains no SQL.
@@ -22,6 +23,8 @@ pub(crate) mod me;
 pub(crate) mod operators;
 pub(crate) mod overview;
 pub(crate) mod quarantine;
+pub(crate) mod quarantine_facets;
+pub(crate) mod replays;
 pub(crate) mod revocations;
 pub(crate) mod shadows;
 pub(crate) mod telemetry;

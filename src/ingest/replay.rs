@@ -1,6 +1,7 @@
-//! Sends a quarantined message through the same steps again: parse, query, authorize, store.
+//! Sends quarantined messages through the same steps again: parse, query, authorize, store.
 //!
-//! One at a time, and never back into quarantine: a message that is refused again stays there.
+//! Each message is decided alone, in order, and never sent back into quarantine: a message that is
+//! refused again stays there.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 
 use super::authorize::Authorizer;
 use super::grants::Grants;
+use super::parse::parsed::ParseOutcome;
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::Batch;
 use crate::domain::forwarding::ForwardPlan;
@@ -16,6 +18,9 @@ use crate::domain::ports::{Directory, Outage, Sink};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Clock;
 use crate::telemetry::ingest::IngestMetrics;
+
+/// Devices that a replay remembers at once; a batch has at most as many messages.
+const CACHED_DEVICES: u64 = 512;
 
 /// The steps of the spine that a replay needs.
 pub struct Replayer<D, S> {
@@ -35,6 +40,8 @@ pub enum Replayed {
     Ignored,
     /// Replayed before, so not processed again.
     Before,
+    /// Not processed: earlier replays have refused it too often.
+    LeftOut,
     /// Refused, perhaps for another reason than before.
     Refused(Refusal),
 }
@@ -54,7 +61,12 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
     ) -> Self {
         // The device was charged for these messages when it sent them. Registration of an unknown
         // device is left to the operator.
-        let config = IngestConfig { rate_limit: None, auto_provision: false, ..config.clone() };
+        let config = IngestConfig {
+            rate_limit: None,
+            auto_provision: false,
+            cache_max_size: config.cache_max_size.min(CACHED_DEVICES),
+            ..config.clone()
+        };
         let mut authorizer =
             Authorizer::new(directory, &config, Grants::new(&config), metrics, clock);
         authorizer.keep_all_refused();
@@ -68,8 +80,30 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
 
     /// Decides a message again, and stores it if it is accepted.
     pub async fn replay(&mut self, delivery: Delivery) -> Result<Replayed, Outage> {
-        let (judged, batch) = judge(&mut self.authorizer, delivery).await?;
-        if judged == Replayed::Accepted { store(&mut self.sink, batch).await } else { Ok(judged) }
+        let outcomes = self.replay_batch(vec![delivery]).await?;
+        outcomes.into_iter().next().ok_or_else(|| Outage("a message has no outcome".to_owned()))
+    }
+
+    /// Decides messages again, and stores those that are accepted in one transaction. There is one
+    /// outcome for each, in order. Of several messages that are in the table already it is only known
+    /// how many there are: the last ones have that outcome.
+    pub async fn replay_batch(
+        &mut self,
+        deliveries: Vec<Delivery>,
+    ) -> Result<Vec<Replayed>, Outage> {
+        let mut candidates: Vec<_> =
+            deliveries.into_iter().map(|delivery| self.authorizer.parse(delivery)).collect();
+        self.authorizer.query_registry(&mut candidates).await?;
+        let ignored: Vec<bool> = candidates
+            .iter()
+            .map(|candidate| matches!(candidate.outcome, ParseOutcome::Ignored))
+            .collect();
+        let mut batch = self.authorizer.judge(candidates);
+        let mut outcomes = outcomes(&mut batch, &ignored);
+        if outcomes.contains(&Replayed::Accepted) {
+            self.store(batch, &mut outcomes).await?;
+        }
+        Ok(outcomes)
     }
 
     /// The outcome in one or two words.
@@ -80,38 +114,52 @@ impl<D: Directory, S: Sink> Replayer<D, S> {
             Replayed::Duplicate => "stored before",
             Replayed::Ignored => "ignored",
             Replayed::Before => "replayed before",
+            Replayed::LeftOut => "left out",
             Replayed::Refused(_) => "refused",
         }
+    }
+
+    /// Returns the sink, for the next replayer.
+    pub fn into_sink(self) -> S {
+        self.sink
+    }
+
+    /// Stores what was accepted.
+    async fn store(&mut self, mut batch: Batch, outcomes: &mut [Replayed]) -> Result<(), Outage> {
+        let receipt = self.sink.commit(&mut batch).await?;
+        for (origin, why) in std::mem::take(&mut batch.refused_again) {
+            outcomes[origin] = Replayed::Refused(Refusal::new(Reason::StoreRejected, why));
+        }
+        let duplicates = receipt.duplicates + batch.known_duplicates;
+        let accepted = outcomes.iter_mut().rev().filter(|outcome| **outcome == Replayed::Accepted);
+        for outcome in accepted.take(usize::try_from(duplicates).unwrap_or(usize::MAX)) {
+            *outcome = Replayed::Duplicate;
+        }
+        Ok(())
     }
 }
 
 // === private helpers ===
 
-/// If the message is accepted, the returned batch holds it.
-async fn judge<D: Directory>(
-    authorizer: &mut Authorizer<D>,
-    delivery: Delivery,
-) -> Result<(Replayed, Batch), Outage> {
-    let mut candidates = vec![authorizer.parse(delivery)];
-    authorizer.query_registry(&mut candidates).await?;
-    let mut batch = authorizer.judge(candidates);
-    // The refusal was counted and kept when it first occurred.
-    let refused = std::mem::take(&mut batch.quarantined).pop();
+/// The outcome of each delivery before the batch is stored. Takes the refused messages out of the
+/// batch: each was counted and kept when it first occurred.
+fn outcomes(batch: &mut Batch, ignored: &[bool]) -> Vec<Replayed> {
+    let mut is_accepted = vec![false; ignored.len()];
+    let readings = batch.readings.iter().map(|row| row.origin);
+    let shadows = batch.shadows.iter().map(|row| row.origin);
+    let acks = batch.command_acks.iter().map(|row| row.origin);
+    for origin in readings.chain(shadows).chain(acks) {
+        is_accepted[origin] = true;
+    }
+    // They are in the order of the deliveries.
+    let mut refused = std::mem::take(&mut batch.quarantined).into_iter();
     batch.refusal_counts.clear();
-    let verdict = match refused {
-        Some(record) => Replayed::Refused(record.refusal),
-        None if batch.ignored > 0 => Replayed::Ignored,
-        None => Replayed::Accepted,
+    let outcome = |(is_accepted, is_ignored): (&bool, &bool)| match (is_accepted, is_ignored) {
+        (true, _) => Replayed::Accepted,
+        (false, true) => Replayed::Ignored,
+        (false, false) => {
+            refused.next().map_or(Replayed::Duplicate, |record| Replayed::Refused(record.refusal))
+        }
     };
-    Ok((verdict, batch))
-}
-
-/// Stores what [`judge`] accepted.
-async fn store<S: Sink>(sink: &mut S, mut batch: Batch) -> Result<Replayed, Outage> {
-    let receipt = sink.commit(&mut batch).await?;
-    Ok(match batch.refused_again.pop() {
-        Some(why) => Replayed::Refused(Refusal::new(Reason::StoreRejected, why)),
-        None if receipt.duplicates > 0 || batch.known_duplicates > 0 => Replayed::Duplicate,
-        None => Replayed::Accepted,
-    })
+    is_accepted.iter().zip(ignored).map(outcome).collect()
 }

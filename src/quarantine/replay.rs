@@ -1,8 +1,8 @@
 //! Replays quarantined messages: judges each again, stores what is accepted now, marks it as
 //! replayed and counts it.
 //!
-//! A message that is refused again stays in quarantine unchanged and is not counted: it was counted
-//! when it arrived. A dry run stores, marks and counts nothing.
+//! A message that is refused again stays in quarantine; its row counts the attempt, and no metric
+//! does: it was counted when it arrived. A dry run stores, marks and counts nothing.
 
 use std::path::Path;
 
@@ -14,16 +14,15 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Clock;
 use crate::ingest::replay::{Replayed, Replayer};
 use crate::link::file;
-use crate::store::reads::quarantine::{
-    self as events, EventSummary, QuarantineCursor, QuarantineFilter, Record,
-};
+use crate::store::quarantine::filter::QuarantineFilter;
+use crate::store::reads::quarantine::{self as events, EventSummary, QuarantineCursor, Record};
 use crate::telemetry::ingest::IngestMetrics;
 
 /// Events fetched at once: each may hold a payload of `QUARANTINE_PAYLOAD_MAX` bytes.
 const PAGE: u32 = 500;
 
 /// The name under which replayed messages are counted for links.
-const WRITER: &str = "command";
+pub(super) const WRITER: &str = "command";
 
 /// How to replay.
 #[derive(Clone, Debug)]
@@ -116,7 +115,7 @@ impl Quarantine<'_> {
         plan: &ReplayPlan<'_>,
     ) -> Result<Vec<ReplayResult>, Outage> {
         let mut results = Vec::with_capacity(page.len());
-        let mut accepted = Vec::new();
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         for record in page {
             let outcome = match record.summary.replayed_at {
                 Some(_) => Replayed::Before,
@@ -128,14 +127,14 @@ impl Quarantine<'_> {
             let label = replayer.label(&outcome);
             let refusal =
                 if let Replayed::Refused(refusal) = outcome { Some(refusal) } else { None };
-            if refusal.is_none() {
-                accepted.push(record.summary.place());
-            }
+            let side = if refusal.is_none() { &mut accepted } else { &mut refused };
+            side.push(record.summary.place());
             results.push(ReplayResult { event: record.summary, label, refusal });
         }
-        if !plan.is_dry && !accepted.is_empty() {
-            let now = (plan.clock)();
-            events::mark_replayed(self.database.pool(), self.actor, &accepted, now).await?;
+        if !plan.is_dry {
+            let (pool, now) = (self.database.pool(), (plan.clock)());
+            events::mark_replayed(pool, self.actor, &accepted, now).await?;
+            events::count_attempts(pool, &refused).await?;
         }
         Ok(results)
     }
@@ -144,16 +143,17 @@ impl Quarantine<'_> {
 // === private helpers ===
 
 /// Which messages go over which link.
-fn forward_plan(links: Option<&Path>) -> Result<ForwardPlan, Outage> {
+pub(super) fn forward_plan(links: Option<&Path>) -> Result<ForwardPlan, Outage> {
     let Some(path) = links else { return Ok(ForwardPlan::default()) };
     Ok(file::load(path).map_err(|error| Outage(error.to_string()))?.plan())
 }
 
-fn count(metrics: &IngestMetrics, replayed: &Replayed) {
+/// Counts a replayed message.
+pub(super) fn count(metrics: &IngestMetrics, replayed: &Replayed) {
     match replayed {
         Replayed::Accepted => metrics.stored.inc(),
         Replayed::Duplicate => metrics.duplicate.inc(),
         Replayed::Ignored => metrics.ignored.inc(),
-        Replayed::Before | Replayed::Refused(_) => {}
+        Replayed::Before | Replayed::LeftOut | Replayed::Refused(_) => {}
     }
 }

@@ -21,6 +21,7 @@ use super::link_ingest::LinkIngestMetrics;
 use super::links::LinkMetrics;
 use super::log_writer;
 use super::mqtt_api::{MqttApiMetrics, RequestDrop};
+use super::replays::ReplayMetrics;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub ingest: IngestMetrics,
     /// Counters of ingest for messages that the API replays.
     pub replay: IngestMetrics,
+    /// Metrics of replay jobs.
+    pub replays: ReplayMetrics,
     /// Metrics of certificates.
     pub certificates: CertificateMetrics,
     /// Metrics of the console.
@@ -101,6 +104,7 @@ impl Metrics {
             exchange: ExchangeMetrics::new(&registry, overflowed)?,
             hooks: HookMetrics::new(&registry)?,
             replay: ingest.for_replay()?,
+            replays: ReplayMetrics::register(&registry)?,
             link_ingest: ingest.links.clone(),
             ingest,
             certificates: CertificateMetrics::register(&registry)?,

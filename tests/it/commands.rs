@@ -8,5 +8,6 @@ pub mod doctor;
 pub mod downlink;
 pub mod links;
 pub mod quarantine;
+mod quarantine_replays;
 pub mod registry;
 pub mod simulate;

@@ -7,4 +7,5 @@ mod login;
 mod overview;
 mod people;
 mod provider;
+mod quarantine;
 mod roles;

@@ -11,8 +11,9 @@ use crate::command::list_args::{DeviceFilterArgs, RangeArgs};
 use crate::domain::ids::{DeviceId, TenantId};
 use crate::domain::link::LinkName;
 use crate::domain::refusal::Reason;
+use crate::quarantine::search::{narrowed, read_search};
 use crate::quarantine::{SelectionError, select};
-use crate::store::reads::quarantine::QuarantineFilter;
+use crate::store::quarantine::filter::QuarantineFilter;
 
 /// Which events to select.
 #[derive(Clone, Debug, Args)]
@@ -33,6 +34,9 @@ pub struct EventFilterArgs {
     /// Only rows that were not replayed
     #[arg(long)]
     not_replayed: bool,
+    /// Only rows that a search selects, such as `tenant:acme topic:tenant/acme/* -pump-7`
+    #[arg(long, value_name = "SEARCH")]
+    search: Option<String>,
 }
 
 // === impl EventFilterArgs ===
@@ -62,7 +66,7 @@ impl EventFilterArgs {
         };
         let (tenant, device) = self.owner.names()?;
         let now = clock::now();
-        Ok(QuarantineFilter {
+        let filter = QuarantineFilter {
             ids: ids.to_vec(),
             tenant: tenant.as_ref().map(TenantId::to_string),
             device: device.as_ref().map(DeviceId::to_string),
@@ -71,7 +75,17 @@ impl EventFilterArgs {
             since: self.range.since(now),
             until: self.range.until(now),
             replayed,
-        })
+            conditions: Vec::new(),
+        };
+        let Some(search) = &self.search else { return Ok(filter) };
+        let (by, _) = read_search(search, now)
+            .map_err(|error| Failure::usage(format!("--search: {error}")))?;
+        Ok(narrowed(filter, by))
+    }
+
+    /// The search as it was written.
+    pub fn search(&self) -> &str {
+        self.search.as_deref().unwrap_or_default()
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::filter::EventFilterArgs;
+use super::replays;
 use crate::clock;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
@@ -30,6 +31,10 @@ pub struct ReplayArgs {
     /// Only show the results; store nothing
     #[arg(long)]
     dry_run: bool,
+    /// Let a daemon do it in the background: a dry run, and then the replay of exactly what was
+    /// dry-run; with --dry-run only the former
+    #[arg(long, conflicts_with = "limit")]
+    job: bool,
     /// Replay at most this many events
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -53,6 +58,10 @@ pub async fn run(
     operator: &CommandContext,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
+    if args.job {
+        let ReplayArgs { ids, which, all, dry_run, .. } = &args;
+        return replays::order(which, ids, *all, *dry_run, operator, output).await;
+    }
     let lines = replay(&args, config, operator).await?;
     if lines.is_empty() {
         return Err(Failure::usage(

@@ -43,6 +43,8 @@ pub struct IngestConfig {
     pub rate_limit: Option<RateLimit>,
     /// `QUARANTINE_MAX_PER_MINUTE`.
     pub quarantine_max_per_minute: u64,
+    /// `QUARANTINE_REPLAY_RPS`.
+    pub quarantine_replay_rps: u32,
     /// `KEEP_EXTRA_FIELDS`.
     pub keep_extra_fields: bool,
 }
@@ -160,6 +162,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "messages",
         "How many refused messages of one tenant and reason are stored per minute. All of them are counted.",
     ),
+    Setting::whole(
+        "QUARANTINE_REPLAY_RPS",
+        "500",
+        (1, 100_000),
+        "messages per second",
+        "How many messages per second a daemon replays or dry-runs as jobs, over all tenants.",
+    ),
     Setting::switch(
         "KEEP_EXTRA_FIELDS",
         "0",
@@ -187,6 +196,7 @@ impl IngestConfig {
             max_age_days: reader.whole("MAX_AGE_DAYS"),
             rate_limit: read_rate_limit(reader),
             quarantine_max_per_minute: reader.whole("QUARANTINE_MAX_PER_MINUTE"),
+            quarantine_replay_rps: reader.whole("QUARANTINE_REPLAY_RPS"),
             keep_extra_fields: reader.switch("KEEP_EXTRA_FIELDS"),
         }
     }

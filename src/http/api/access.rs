@@ -40,6 +40,8 @@ pub(super) enum RouteScope {
     Certificate,
     /// By the event in the path.
     Event,
+    /// By the replay job in the path.
+    Replay,
     /// By the refused message of a link in the path.
     DeadLetter,
     /// In the parameter `tenant`; a bound caller gets it set.

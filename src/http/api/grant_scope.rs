@@ -54,6 +54,7 @@ pub(super) async fn confine(
         RouteScope::Links => Err(links_of_all(tenant)),
         RouteScope::Certificate => request.check_certificate(tenant).await,
         RouteScope::Event => request.check_event(tenant).await,
+        RouteScope::Replay => request.check_replay(tenant).await,
         RouteScope::DeadLetter => request.check_dead_letter(tenant).await,
         RouteScope::Query => request.confine_query(tenant).await,
         RouteScope::Body => {
@@ -109,6 +110,16 @@ impl ScopedRequest<'_> {
         let found = self.api.run_with_permit(quarantine.find(id)).await?;
         let of = found.and_then(|record| record.summary.tenant_id);
         if of.as_deref() == Some(tenant.as_str()) { Ok(()) } else { Err(Problem::no_event(id)) }
+    }
+
+    async fn check_replay(&self, tenant: &TenantId) -> Result<(), Problem> {
+        let id = self.path_value("id").and_then(|text| Uuid::read(text).ok());
+        // A text that is no identifier is refused later.
+        let Some(id) = id else { return Ok(()) };
+        let quarantine = self.api.quarantine();
+        let found = self.api.run_with_permit(quarantine.find_replay(id)).await?;
+        let of = found.and_then(|job| job.tenant);
+        if of.as_deref() == Some(tenant.as_str()) { Ok(()) } else { Err(Problem::no_replay(id)) }
     }
 
     async fn check_dead_letter(&self, tenant: &TenantId) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::access::RouteScope::{
     Body as InBody, DeadLetter as OfDeadLetter, Event as OfEvent, Everything, Links as AllLinks,
-    Nothing as OfAll, Query as InQuery, Topic as InTopic,
+    Nothing as OfAll, Query as InQuery, Replay as OfReplay, Topic as InTopic,
 };
 use super::access::{always, unless_without_token, with_new_key};
 use super::extract::{Call, NoBody, NoParams};
@@ -19,7 +19,7 @@ use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
     authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
     device_list, devices, enrolment_codes, explain, links, me, operators, overview, quarantine,
-    revocations, shadows, telemetry, tenants,
+    quarantine_facets, replays, revocations, shadows, telemetry, tenants,
 };
 
 /// The fields of a message that hold its payload.
@@ -83,6 +83,14 @@ fn of_the_registry() -> Vec<Route> {
         get("/api/v1/quarantine", "List refused messages, the newest first", quarantine::list).for_role(Viewer, InQuery),
         post("/api/v1/quarantine/replay", "Check refused messages again, and store those that are accepted now", quarantine::replay).for_role(Operator, InBody),
         post("/api/v1/quarantine/discard", "Delete refused messages permanently", quarantine::discard).for_role(Admin, InBody),
+        get("/api/v1/quarantine/facets", "Count refused messages by reason, tenant, device and time", quarantine_facets::facets).for_role(Viewer, InQuery),
+        get("/api/v1/quarantine/neighbours", "Name the refused messages beside a place in their list", quarantine::neighbours).for_role(Viewer, InQuery),
+        post("/api/v1/quarantine/replays", "Order a job that finds out what a replay of refused messages would do", replays::order).for_role(Operator, InBody),
+        get("/api/v1/quarantine/replays", "List the replay jobs, the newest first", replays::list).for_role(Viewer, InQuery),
+        get("/api/v1/quarantine/replays/{id}", "Show a replay job with its progress and its results", replays::show).for_role(Viewer, OfReplay),
+        post("/api/v1/quarantine/replays/{id}/start", "Replay exactly what the job has dry-run, or continue a stopped job", replays::start).for_role(Operator, OfReplay),
+        post("/api/v1/quarantine/replays/{id}/stop", "Stop a replay job; it can be continued", replays::stop).for_role(Operator, OfReplay),
+        get("/api/v1/quarantine/{id}/explain", "Explain check by check what happens to a refused message if it is replayed now", explain::explain_event).for_role(Viewer, OfEvent),
         get("/api/v1/quarantine/{id}", "Show a refused message with its payload", quarantine::show).for_role(Viewer, OfEvent).payloads(PAYLOAD),
         delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one).for_role(Admin, OfEvent),
 

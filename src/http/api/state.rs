@@ -17,6 +17,7 @@ use crate::http::fleet_cache::{FleetCache, FleetSource};
 use crate::http::session::Sessions;
 use crate::lifecycle::Readiness;
 use crate::quarantine::Quarantine;
+use crate::quarantine::replay_worker::ReplaySignal;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
@@ -53,6 +54,8 @@ pub struct Api {
     pub(crate) readiness: Readiness,
     /// The numbers of the overview.
     pub(crate) fleet: FleetCache,
+    /// Wakes the task that works on replay jobs.
+    pub(crate) replay_signal: ReplaySignal,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -83,6 +86,7 @@ impl Api {
             pulse,
             readiness,
             fleet: FleetCache::default(),
+            replay_signal: ReplaySignal::default(),
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
             waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),

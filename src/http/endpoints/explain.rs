@@ -8,11 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::links::{links_file, no_link};
+use super::quarantine::EventPath;
 use crate::clock;
+use crate::config::sections::ingest::IngestConfig;
 use crate::domain::link::LinkName;
 use crate::domain::message::Delivery;
 use crate::domain::time::Timestamp;
-use crate::http::api::extract::{Call, Json, NoParams};
+use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::params::Param;
 use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
@@ -101,6 +103,22 @@ impl Message {
         let message = SampleMessage { topic, payload, content_type, properties };
         Ok(message.delivery(link, &node, now))
     }
+}
+
+/// `GET /quarantine/{id}/explain`: the same for a refused message as it is kept, with its token.
+pub(crate) async fn explain_event(
+    api: Api,
+    call: Call<EventPath, NoParams, NoBody>,
+) -> Result<OkJson<Explained>, Problem> {
+    let Param(id) = call.path.id;
+    let record = api.quarantine().find(id).await?.ok_or_else(|| Problem::no_event(id))?;
+    // As a replay does: an unknown device is not registered, and the rate was charged before.
+    let ingest =
+        IngestConfig { rate_limit: None, auto_provision: false, ..api.config.ingest.clone() };
+    let delivery = record.delivery();
+    let explained =
+        explain::explain(&api.database.directory(), &ingest, &delivery, clock::now()).await?;
+    Ok(OkJson(Explained::from(&explained)))
 }
 
 // === impl Explained ===

@@ -21,8 +21,10 @@ use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
 use crate::http::views::events::EventView;
 use crate::quarantine::replay::{ReplayPlan, ReplayResult};
+use crate::quarantine::search::{narrowed, read_search};
 use crate::quarantine::{by_id, select};
-use crate::store::reads::quarantine::{QuarantineCursor, QuarantineFilter, Record};
+use crate::store::quarantine::filter::QuarantineFilter;
+use crate::store::reads::quarantine::{QuarantineCursor, Record};
 
 /// The most events of one replay request: each needs its own transaction, and the time of a request
 /// is limited.
@@ -35,7 +37,7 @@ const IDS_MAX: usize = 1000;
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct EventPath {
     /// The identifier of the event.
-    id: Param<Uuid>,
+    pub(super) id: Param<Uuid>,
 }
 
 /// The page and the filters of events.
@@ -56,11 +58,25 @@ pub(crate) struct QuarantinePageParams {
     until: Option<Param<Timestamp>>,
     /// Only messages that were replayed (`true`), or that were not (`false`).
     replayed: Option<Param<bool>>,
+    /// Only messages that this search selects, such as `tenant:acme topic:tenant/acme/* -pump-7`.
+    search: Option<String>,
     /// The number of rows of a page.
     #[serde(default)]
     limit: Param<Limit>,
     /// The `next` of the previous page.
     cursor: Option<Param<QuarantineCursor>>,
+}
+
+/// A place in a list of events, and the filters of the list.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NeighbourParams {
+    /// The place: `<microseconds>-<id>` of a message.
+    cursor: Param<QuarantineCursor>,
+    /// Only messages of this tenant.
+    tenant: Option<Param<TenantId>>,
+    /// Only messages that this search selects, such as `tenant:acme topic:tenant/acme/* -pump-7`.
+    search: Option<String>,
 }
 
 /// The selected events. Send at least one condition, or only `all`.
@@ -82,6 +98,8 @@ pub(crate) struct Chosen {
     since: Option<Param<Timestamp>>,
     /// Only messages that were quarantined before this time.
     until: Option<Param<Timestamp>>,
+    /// Only messages that this search selects, such as `tenant:acme topic:tenant/acme/* -pump-7`.
+    search: Option<String>,
     /// All events; without any other condition.
     #[serde(default)]
     all: bool,
@@ -91,55 +109,64 @@ pub(crate) struct Chosen {
 }
 
 /// A refused message with its payload.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RefusedMessage {
     #[serde(flatten)]
-    summary: EventView,
+    pub(crate) summary: EventView,
     /// The time of the device, if it is readable.
-    event_ts: Option<chrono::DateTime<chrono::Utc>>,
+    pub(crate) event_ts: Option<chrono::DateTime<chrono::Utc>>,
     /// The site in the payload, if it is readable.
-    site_id: Option<String>,
+    pub(crate) site_id: Option<String>,
     /// The message type: the path of the topic after the device.
-    msg_type: Option<String>,
+    pub(crate) msg_type: Option<String>,
     /// The identifier of the message.
-    message_id: Uuid,
+    pub(crate) message_id: Uuid,
     /// Whether the message contained a token. Sluice does not store it.
-    token_present: bool,
+    pub(crate) token_present: bool,
     /// The payload, if it is UTF-8.
-    payload: Option<String>,
+    pub(crate) payload: Option<String>,
     /// The payload in hex, if it is not UTF-8.
-    payload_hex: Option<String>,
+    pub(crate) payload_hex: Option<String>,
 }
 
 /// The results of a replay, the oldest event first.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Replay {
     /// The result of each event.
-    items: Vec<ReplayedEvent>,
+    pub(crate) items: Vec<ReplayedEvent>,
     /// Whether more events may match: one request replays at most 500.
-    more: bool,
+    pub(crate) more: bool,
 }
 
 /// The result of one event.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct ReplayedEvent {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ReplayedEvent {
     /// The identifier of the event.
-    id: Uuid,
+    pub(crate) id: Uuid,
     /// `stored`, `would be stored`, `stored before`, `replayed before`, `ignored` or `refused`.
-    result: &'static str,
+    pub(crate) result: String,
     /// The reason, if the message is refused again.
-    reason: Option<&'static str>,
+    pub(crate) reason: Option<String>,
     /// What exactly is wrong, if the message is refused again.
-    detail: Option<String>,
+    pub(crate) detail: Option<String>,
+}
+
+/// The refused messages beside one of a list.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Neighbours {
+    /// The identifier of the next newer message; null: there is none.
+    pub(crate) newer: Option<Uuid>,
+    /// The identifier of the next older message; null: there is none.
+    pub(crate) older: Option<Uuid>,
 }
 
 /// The result of a deletion.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Discarded {
     /// The number of events.
-    events: u64,
+    pub(crate) events: u64,
     /// False after a dry run, which only counts.
-    discarded: bool,
+    pub(crate) discarded: bool,
 }
 
 pub(crate) async fn list(
@@ -148,9 +175,35 @@ pub(crate) async fn list(
 ) -> Result<OkJson<Page<EventView>>, Problem> {
     let Param(Limit(limit)) = call.query.limit;
     let before = call.query.cursor.as_ref().map(|Param(place)| *place);
-    let fetched = Page::<EventView>::fetch(limit);
-    let rows = api.quarantine().list(&call.query.filter(), before, fetched).await?;
-    Ok(OkJson(Page::new(rows, limit, |last| last.place().to_string())))
+    let filter = call.query.filter()?;
+    let rows = api.quarantine().list(&filter, before, Page::<EventView>::fetch(limit)).await?;
+    let mut page = Page::new(rows, limit, |last| last.place().to_string());
+    if page.next.is_none() {
+        page.next =
+            api.quarantine().scan_end(&filter, before).await?.map(|place| place.to_string());
+    }
+    Ok(OkJson(page))
+}
+
+pub(crate) async fn neighbours(
+    api: Api,
+    call: Call<NoParams, NeighbourParams, NoBody>,
+) -> Result<OkJson<Neighbours>, Problem> {
+    let Param(place) = call.query.cursor;
+    let filter = filter_of_fields(QuarantineSelection {
+        ids: Vec::new(),
+        tenant: call.query.tenant,
+        device: None,
+        reason: None,
+        link: None,
+        since: None,
+        until: None,
+        search: call.query.search,
+    })?;
+    let quarantine = api.quarantine();
+    let newer = quarantine.next_newer(&filter, place).await?;
+    let older = quarantine.list(&filter, Some(place), 1).await?.pop().map(|event| event.id);
+    Ok(OkJson(Neighbours { newer, older }))
 }
 
 pub(crate) async fn show(
@@ -178,8 +231,9 @@ pub(crate) async fn discard(
     call: Call<NoParams, NoParams, Json<Chosen>>,
 ) -> Result<OkJson<Discarded>, Problem> {
     let Json(chosen) = call.body;
-    let events = api.quarantine().discard(&chosen.filter()?, chosen.dry_run).await?;
-    Ok(OkJson(Discarded { events, discarded: !chosen.dry_run }))
+    let is_dry = chosen.dry_run;
+    let events = api.quarantine().discard(&chosen.filter()?, is_dry).await?;
+    Ok(OkJson(Discarded { events, discarded: !is_dry }))
 }
 
 pub(crate) async fn replay(
@@ -200,46 +254,76 @@ pub(crate) async fn replay(
     Ok(OkJson(Replay { items, more: report.more }))
 }
 
+/// The conditions of a filter, as a request has them.
+#[derive(Debug)]
+pub(super) struct QuarantineSelection {
+    pub ids: Vec<Param<Uuid>>,
+    pub tenant: Option<Param<TenantId>>,
+    pub device: Option<Param<DeviceId>>,
+    pub reason: Option<Param<Reason>>,
+    pub link: Option<Param<LinkName>>,
+    pub since: Option<Param<Timestamp>>,
+    pub until: Option<Param<Timestamp>>,
+    pub search: Option<String>,
+}
+
+/// The filter of all conditions together.
+pub(super) fn filter_of_fields(fields: QuarantineSelection) -> Result<QuarantineFilter, Problem> {
+    if fields.ids.len() > IDS_MAX {
+        return Err(Problem::field("ids", format!("expected at most {IDS_MAX} identifiers")));
+    }
+    let filter = QuarantineFilter {
+        ids: fields.ids.into_iter().map(|Param(id)| id).collect(),
+        tenant: fields.tenant.map(|Param(tenant)| tenant.to_string()),
+        device: fields.device.map(|Param(device)| device.to_string()),
+        reason: fields.reason.map(|Param(reason)| reason),
+        link: fields.link.map(|Param(link)| link),
+        since: fields.since.map(|Param(since)| since),
+        until: fields.until.map(|Param(until)| until),
+        replayed: None,
+        conditions: Vec::new(),
+    };
+    let Some(search) = fields.search else { return Ok(filter) };
+    let (by, _) = read_search(&search, clock::now())
+        .map_err(|error| Problem::field("search", error.to_string()))?;
+    Ok(narrowed(filter, by))
+}
+
 // === impl QuarantinePageParams ===
 
 impl QuarantinePageParams {
-    fn filter(self) -> QuarantineFilter {
-        QuarantineFilter {
+    fn filter(self) -> Result<QuarantineFilter, Problem> {
+        let replayed = self.replayed.map(|Param(replayed)| replayed);
+        let filter = filter_of_fields(QuarantineSelection {
             ids: Vec::new(),
-            tenant: self.tenant.map(|Param(tenant)| tenant.to_string()),
-            device: self.device.map(|Param(device)| device.to_string()),
-            reason: self.reason.map(|Param(reason)| reason),
-            link: self.link.map(|Param(link)| link),
-            since: self.since.map(|Param(since)| since),
-            until: self.until.map(|Param(until)| until),
-            replayed: self.replayed.map(|Param(replayed)| replayed),
-        }
+            tenant: self.tenant,
+            device: self.device,
+            reason: self.reason,
+            link: self.link,
+            since: self.since,
+            until: self.until,
+            search: self.search,
+        })?;
+        Ok(narrowed(QuarantineFilter { replayed, ..QuarantineFilter::default() }, filter))
     }
 }
 
 // === impl Chosen ===
 
 impl Chosen {
-    fn filter(&self) -> Result<QuarantineFilter, Problem> {
-        if self.ids.len() > IDS_MAX {
-            return Err(Problem::field("ids", format!("expected at most {IDS_MAX} identifiers")));
-        }
-        let filter = QuarantineFilter {
-            ids: self.ids.iter().map(|Param(id)| *id).collect(),
-            tenant: self.tenant.as_ref().map(|Param(tenant)| tenant.to_string()),
-            device: self.device.as_ref().map(|Param(device)| device.to_string()),
-            reason: self.reason.as_ref().map(|Param(reason)| *reason),
-            link: self.link.as_ref().map(|Param(link)| link.clone()),
-            since: self.since.as_ref().map(|Param(since)| *since),
-            until: self.until.as_ref().map(|Param(until)| *until),
-            replayed: None,
-        };
-        select(filter, self.all).map_err(|_| {
-            Problem::field(
-                "all",
-                "send identifiers or conditions such as `tenant` or `reason`, or only `all`",
-            )
-        })
+    fn filter(self) -> Result<QuarantineFilter, Problem> {
+        let all = self.all;
+        let filter = filter_of_fields(QuarantineSelection {
+            ids: self.ids,
+            tenant: self.tenant,
+            device: self.device,
+            reason: self.reason,
+            link: self.link,
+            since: self.since,
+            until: self.until,
+            search: self.search,
+        })?;
+        select(filter, all).map_err(|_| Problem::nothing_selected())
     }
 }
 
@@ -267,8 +351,8 @@ impl From<ReplayResult> for ReplayedEvent {
     fn from(replayed: ReplayResult) -> Self {
         Self {
             id: replayed.event.id,
-            result: replayed.label,
-            reason: replayed.refusal.as_ref().map(|refusal| refusal.reason.label()),
+            result: replayed.label.to_owned(),
+            reason: replayed.refusal.as_ref().map(|refusal| refusal.reason.label().to_owned()),
             detail: replayed.refusal.map(|refusal| refusal.detail.into_owned()),
         }
     }

@@ -116,8 +116,8 @@ mod tests {
             assert!(set.contains("; Path=/; HttpOnly; SameSite=Lax"), "{set}");
             assert_eq!(set.contains("; Secure"), is_https, "{set}");
             assert_eq!(set.starts_with("__Host-sluice="), is_https, "{set}");
-            let sent = format!("a=b; {}; c=d", set.split(';').next().unwrap());
-            let headers = HeaderMap::from_iter([(COOKIE, sent.parse().unwrap())]);
+            let header = format!("a=b; {}; c=d", set.split(';').next().unwrap());
+            let headers = HeaderMap::from_iter([(COOKIE, header.parse().unwrap())]);
             let found = SessionSecret::of(&headers, &arrival(is_https)).unwrap();
             assert!(found.hash().equals(&secret.hash()));
             assert!(SessionSecret::of(&headers, &arrival(!is_https)).is_none());

@@ -31,6 +31,8 @@ view! {
         replayed_at: Option<DateTime<Utc>>,
         /// The link that the message came from; null: the local broker.
         link: Option<String>,
+        /// How many replays refused the message again.
+        replay_attempts: i32,
     }
 }
 
@@ -53,12 +55,13 @@ mod tests {
             payload_bytes: 7,
             replayed_at: None,
             link: Some("azure".into()),
+            replay_attempts: 2,
         };
         let expected = concat!(
             r#"{"id":"00000000-0000-0000-0000-000000000001","quarantined_at":"2026-11-02T00:00:00Z","#,
             r#""received_at":"2026-11-01T00:00:00Z","topic":"odd","tenant_id":null,"#,
             r#""device_id":"pump-1","reason":"BAD_PAYLOAD","detail":"not JSON","payload_bytes":7,"#,
-            r#""replayed_at":null,"link":"azure"}"#
+            r#""replayed_at":null,"link":"azure","replay_attempts":2}"#
         );
         assert_eq!(json_of::<_, EventView>(event), expected);
     }

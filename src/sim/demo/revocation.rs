@@ -32,6 +32,7 @@ use crate::sim::fleet::device_listener::{DeviceListener, device_lost};
 use crate::store::certificates::CertificateStatus;
 use crate::store::certificates::inventory::{self, CertificateFilter};
 use crate::store::certificates::revocation_ledger::RevocationProgress;
+use crate::store::quarantine::filter::QuarantineFilter;
 use crate::store::reads::quarantine;
 
 /// Interval between two messages of the device: short enough to date its end.
@@ -210,11 +211,11 @@ impl DeviceToRevoke {
     /// Counts its messages quarantined since `since`; waits up to `LATE_PATIENCE` for `wanted`.
     async fn quarantined(&self, since: Timestamp, wanted: u64) -> Result<i64, Failure> {
         let device = &self.certificate.device;
-        let filter = quarantine::QuarantineFilter {
+        let filter = QuarantineFilter {
             tenant: Some(device.tenant().to_string()),
             device: Some(device.device().to_string()),
             since: Some(since),
-            ..quarantine::QuarantineFilter::default()
+            ..QuarantineFilter::default()
         };
         let begun = Instant::now();
         loop {

@@ -9,42 +9,22 @@ use std::str::FromStr;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Value, json};
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use serde_json::json;
+use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
 
-use crate::domain::link::{LinkArrival, LinkName};
+use crate::domain::link::LinkArrival;
 use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::ports::Outage;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
+use crate::store::quarantine::filter::{QuarantineFilter, SCAN_MAX};
 use crate::store::registry::audit::{self, Actor, Entry};
 
 /// Events per discarding transaction, so that no lock lasts long.
 const DISCARD_CHUNK: i64 = 5_000;
-
-/// Which events; all fields unset means all events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QuarantineFilter {
-    /// One of these; empty means any.
-    pub ids: Vec<Uuid>,
-    /// Of this tenant.
-    pub tenant: Option<String>,
-    /// Of this device.
-    pub device: Option<String>,
-    /// Refused for this reason.
-    pub reason: Option<Reason>,
-    /// Received over this link.
-    pub link: Option<LinkName>,
-    /// Quarantined at this moment or later.
-    pub since: Option<Timestamp>,
-    /// Quarantined before this moment.
-    pub until: Option<Timestamp>,
-    /// Whether it was replayed.
-    pub replayed: Option<bool>,
-}
 
 /// The position of an event in time order, where the next page begins. As text
 /// `<microseconds>-<id>`.
@@ -86,6 +66,8 @@ pub struct EventSummary {
     pub replayed_at: Option<DateTime<Utc>>,
     /// The link that it came from.
     pub link: Option<String>,
+    /// How many replays refused it again.
+    pub replay_attempts: i32,
 }
 
 /// A whole event. It has no serialized form, because it contains the hash of a token.
@@ -122,26 +104,52 @@ struct EventRow {
 macro_rules! summary_columns {
     () => {
         "id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, octet_length(payload) AS payload_bytes,
-         replayed_at, link"
+         replayed_at, link, replay_attempts"
     };
 }
 
-/// Lists a page of events before `before`, newest first.
+/// Lists a page of events before `before`, newest first. With conditions it looks at
+/// [`SCAN_MAX`] events at most: [`scan_end`] says where it stopped.
 pub async fn list(
     pool: &PgPool,
     filter: &QuarantineFilter,
     before: Option<QuarantineCursor>,
     limit: u32,
 ) -> Result<Vec<EventSummary>, Outage> {
-    let mut query =
-        QueryBuilder::new(concat!("SELECT ", summary_columns!(), " FROM quarantine_events WHERE "));
-    filter.push_to(&mut query);
-    if let Some(before) = before {
-        query.push(" AND (quarantined_at, id) < (").push_bind(before.at.to_utc());
-        query.push(", ").push_bind(before.id).push(")");
-    }
+    let mut query = QueryBuilder::new(concat!("SELECT ", summary_columns!(), " FROM "));
+    filter.push_source(&mut query, before);
     query.push(" ORDER BY quarantined_at DESC, id DESC LIMIT ").push_bind(i64::from(limit));
     query.build_query_as().fetch_all(pool).await.map_err(outage)
+}
+
+/// Where [`list`] stopped to look, if it did not look at all events.
+pub async fn scan_end(
+    pool: &PgPool,
+    filter: &QuarantineFilter,
+    before: Option<QuarantineCursor>,
+) -> Result<Option<QuarantineCursor>, Outage> {
+    if !filter.needs_scan() {
+        return Ok(None);
+    }
+    let plain = QuarantineFilter { conditions: Vec::new(), link: None, ..filter.clone() };
+    let mut query = QueryBuilder::new("SELECT quarantined_at, id FROM ");
+    plain.push_source(&mut query, before);
+    query.push(" ORDER BY quarantined_at DESC, id DESC LIMIT 1 OFFSET ").push_bind(SCAN_MAX - 1);
+    let place: Option<(DateTime<Utc>, Uuid)> =
+        query.build_query_as().fetch_optional(pool).await.map_err(outage)?;
+    Ok(place.map(|(at, id)| QuarantineCursor { at: at.into(), id }))
+}
+
+/// The event that follows `after` in time. With conditions it looks at [`SCAN_MAX`] events at most.
+pub async fn next_newer(
+    pool: &PgPool,
+    filter: &QuarantineFilter,
+    after: QuarantineCursor,
+) -> Result<Option<Uuid>, Outage> {
+    let mut query = QueryBuilder::new("SELECT id FROM ");
+    filter.push_source_after(&mut query, after);
+    query.push(" ORDER BY quarantined_at, id LIMIT 1");
+    query.build_query_scalar().fetch_optional(pool).await.map_err(outage)
 }
 
 /// Reads a page of whole events after `after`, oldest first, for a replay. Each may contain a payload
@@ -183,25 +191,70 @@ pub async fn mark_replayed(
 ) -> Result<u64, Outage> {
     let mark = async {
         let mut tx = pool.begin().await?;
-        let marked: Vec<Uuid> = sqlx::query_scalar(
-            "UPDATE quarantine_events SET replayed_at = $3 WHERE replayed_at IS NULL
-                 AND (quarantined_at, id) IN (SELECT * FROM unnest($1::timestamptz[], $2::uuid[])) RETURNING id",
-        )
-        .bind(events.iter().map(|event| event.at.to_utc()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.id).collect::<Vec<_>>())
-        .bind(now.to_utc())
-        .fetch_all(&mut *tx)
-        .await?;
-        if !marked.is_empty() {
-            let detail = json!({ "events": marked });
-            let entry =
-                Entry { actor, action: "quarantine.replay", tenant: None, device: None, detail };
-            audit::record(&mut tx, entry).await?;
-            tx.commit().await?;
-        }
-        Ok(marked.len() as u64)
+        let marked = mark_in(&mut tx, actor, events, now).await?;
+        tx.commit().await?;
+        Ok(marked)
     };
     mark.await.map_err(outage)
+}
+
+/// Counts for events that a replay has refused them again.
+pub async fn count_attempts(pool: &PgPool, events: &[QuarantineCursor]) -> Result<(), Outage> {
+    let count = async {
+        let mut tx = pool.begin().await?;
+        note_attempts(&mut tx, events).await?;
+        tx.commit().await
+    };
+    count.await.map_err(outage)
+}
+
+/// [`mark_replayed`] in a transaction of the caller.
+pub(in crate::store) async fn mark_in(
+    connection: &mut PgConnection,
+    actor: &Actor,
+    events: &[QuarantineCursor],
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let (times, ids) = columns(events);
+    let marked: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE quarantine_events SET replayed_at = $3 WHERE replayed_at IS NULL
+             AND (quarantined_at, id) IN (SELECT * FROM unnest($1::timestamptz[], $2::uuid[])) RETURNING id",
+    )
+    .bind(times)
+    .bind(ids)
+    .bind(now.to_utc())
+    .fetch_all(&mut *connection)
+    .await?;
+    if !marked.is_empty() {
+        let detail = json!({ "events": marked });
+        let entry =
+            Entry { actor, action: "quarantine.replay", tenant: None, device: None, detail };
+        audit::record(connection, entry).await?;
+    }
+    Ok(marked.len() as u64)
+}
+
+/// [`count_attempts`] in a transaction of the caller.
+pub(in crate::store) async fn note_attempts(
+    connection: &mut PgConnection,
+    events: &[QuarantineCursor],
+) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let (times, ids) = columns(events);
+    sqlx::query(
+        "UPDATE quarantine_events SET replay_attempts = replay_attempts + 1
+             WHERE (quarantined_at, id) IN (SELECT * FROM unnest($1::timestamptz[], $2::uuid[]))",
+    )
+    .bind(times)
+    .bind(ids)
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Deletes the events of `filter` in bounded transactions, each with its audit entry; returns their
@@ -218,57 +271,6 @@ pub async fn discard(
         if rows < DISCARD_CHUNK.unsigned_abs() {
             return Ok(discarded);
         }
-    }
-}
-
-// === impl QuarantineFilter ===
-
-impl QuarantineFilter {
-    /// Whether it selects every event.
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
-
-    fn push_to(&self, query: &mut QueryBuilder<Postgres>) {
-        query.push("true");
-        if !self.ids.is_empty() {
-            query.push(" AND id = ANY (").push_bind(self.ids.clone()).push(")");
-        }
-        if let Some(tenant) = &self.tenant {
-            query.push(" AND tenant_id = ").push_bind(tenant.clone());
-        }
-        if let Some(device) = &self.device {
-            query.push(" AND device_id = ").push_bind(device.clone());
-        }
-        if let Some(reason) = self.reason {
-            query.push(" AND reason = ").push_bind(reason.label());
-        }
-        if let Some(link) = &self.link {
-            query.push(" AND link = ").push_bind(link.to_string());
-        }
-        if let Some(since) = self.since {
-            query.push(" AND quarantined_at >= ").push_bind(since.to_utc());
-        }
-        if let Some(until) = self.until {
-            query.push(" AND quarantined_at < ").push_bind(until.to_utc());
-        }
-        match self.replayed {
-            Some(true) => query.push(" AND replayed_at IS NOT NULL"),
-            Some(false) => query.push(" AND replayed_at IS NULL"),
-            None => query,
-        };
-    }
-
-    /// The filter as the detail of an audit entry.
-    fn describe(&self) -> Value {
-        json!({
-            "ids": self.ids,
-            "reason": self.reason.map(Reason::label),
-            "link": self.link.as_ref().map(LinkName::as_str),
-            "since": self.since.map(|at| at.to_string()),
-            "until": self.until.map(|at| at.to_string()),
-            "replayed": self.replayed,
-        })
     }
 }
 
@@ -347,6 +349,10 @@ impl From<EventRow> for Record {
 }
 
 // === private helpers ===
+
+fn columns(events: &[QuarantineCursor]) -> (Vec<DateTime<Utc>>, Vec<Uuid>) {
+    events.iter().map(|event| (event.at.to_utc(), event.id)).unzip()
+}
 
 async fn discard_chunk(
     pool: &PgPool,

@@ -90,6 +90,15 @@ impl Retention {
         }
     }
 
+    /// The counters by hour, which are not partitioned.
+    pub(super) fn hourly_counters(&self) -> Table {
+        Table {
+            name: "quarantine_counters_hour",
+            column: "bucket_hour",
+            days_kept: self.quarantine_days,
+        }
+    }
+
     /// Dead letters of links; they are not partitioned.
     pub(super) fn dead_letters(&self) -> Table {
         Table { name: "link_refused", column: "refused_at", days_kept: self.quarantine_days }

@@ -10,6 +10,7 @@ use super::linked;
 use super::with_authority::{ApiWithAuthority, OURS, id};
 use crate::compose::stack::repository;
 use crate::support::dir::Scratch;
+use crate::support::wait;
 
 const ROWS: &str = "INSERT INTO telemetry (time, received_at, tenant_id, device_id, msg_type, seq, metrics, message_id)
         VALUES (now() - interval '1 minute', now(), 'acme', 'pump-1', 'telemetry', 7, '{\"t\": 1.5}', gen_random_uuid());
@@ -124,11 +125,29 @@ fn others(recorder: &Recorder<'_>) {
     recorder.get(&format!("{device}/telemetry/buckets?metric=t&step=86400"), &["acme", "pump-1"]);
     recorder.get("/quarantine", &[]);
     recorder.get("/quarantine/{id}", &["00000000-0000-0000-0000-000000000001"]);
+    recorder.get("/quarantine/facets", &[]);
+    recorder.get("/quarantine/{id}/explain", &["00000000-0000-0000-0000-000000000001"]);
+    replays(recorder);
     recorder.post("/quarantine/replay", &[], &json!({ "all": true }));
     recorder.post("/quarantine/discard", &[], &json!({ "tenant": "acme", "dry_run": true }));
     recorder.ask("DELETE", "/quarantine/{id}", &["00000000-0000-0000-0000-000000000001"], None);
     let message = json!({ "topic": "tenant/acme/device/x/telemetry", "payload": "{}" });
     recorder.post("/explain", &[], &message);
+}
+
+fn replays(recorder: &Recorder<'_>) {
+    let path = "/quarantine/replays/{id}";
+    let job = recorder.post("/quarantine/replays", &[], &json!({ "all": true }));
+    let id = job["id"].as_str().unwrap();
+    recorder.get("/quarantine/replays", &[]);
+    let done = || recorder.get(path, &[id])["status"] == "DONE";
+    wait::until("the dry run is done", done);
+    recorder.api.ca.database.query(
+        "UPDATE quarantine_replays SET status = 'RUNNING', worker = gen_random_uuid(), lease_until = now() + interval '1 hour'",
+    );
+    recorder.ask("POST", &format!("{path}/stop"), &[id], None);
+    recorder.ask("POST", &format!("{path}/start"), &[id], None);
+    wait::until("the dry run is done again", done);
 }
 
 fn downlink(recorder: &Recorder<'_>) {

@@ -2,7 +2,8 @@
 //! discarded only when meant.
 
 use sluice::domain::time::Timestamp;
-use sluice::store::reads::quarantine::{QuarantineFilter, fetch, mark_replayed};
+use sluice::store::quarantine::filter::QuarantineFilter;
+use sluice::store::reads::quarantine::{fetch, mark_replayed};
 use sluice::store::registry::audit::Actor;
 use sqlx::PgPool;
 

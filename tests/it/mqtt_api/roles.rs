@@ -29,7 +29,13 @@ const REGISTRY: &str = "
     INSERT INTO link_refused (link, id, lane, tenant_id, device_id, msg_type, topic, mode, payload, time, received_at,
             message_id, queued_at, reason, detail)
         SELECT 'hub', n, 0, t, 'd', 'telemetry', 'up', 'raw', '{}', now(), now(), gen_random_uuid(), now(), 'REFUSED', d
-        FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark')) v (n, t, d)";
+        FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark')) v (n, t, d);
+    INSERT INTO quarantine_replays (tenant_id, replay_id, status, selection, until_at, created_by)
+        SELECT t, ('00000000-0000-0000-0000-00000000000' || n)::uuid, 'STOPPED', '{}', now(), d
+        FROM (VALUES (1, 'acme', 'because'), (2, 'zeta', 'zeta-mark'), (3, '', 'zeta-mark')) v (n, t, d)";
+
+const LISTS: [&str; 5] =
+    ["devices", "certificates", "quarantine", "quarantine/replays", "links/hub/refused"];
 
 fn id(number: u32) -> String {
     format!("00000000-0000-0000-0000-00000000000{number}")
@@ -128,18 +134,8 @@ fn no_route_shows_or_changes_another_tenants_rows() {
             let text = shown(reply);
             assert!(!text.contains(MARK), "{caller} {request}: {text}");
             // Without the parameter a list of all tenants is one of the caller's own.
-            let lists = [
-                "devices",
-                "certificates",
-                "certificates/expiry",
-                "quarantine",
-                "links/hub/refused",
-                "overview",
-                // The same for all: the authority and its CRL, which anyone can download.
-                "ca",
-                "crl",
-            ];
-            let is_own_list = lists
+            let is_own_list = [&LISTS[..], &["certificates", "certificates/expiry", "ca", "crl", "quarantine/facets", "overview"]]
+                .concat()
                 .iter()
                 .any(|list| request["route"] == *list && request["parameters"]["tenant"].is_null());
             if !is_public && !is_own_list {
@@ -157,8 +153,7 @@ fn no_route_shows_or_changes_another_tenants_rows() {
 fn a_bound_caller_finds_its_own_rows_and_another_identifier_does_not_exist() {
     let walk = Walk::start();
     let none = || json!({});
-    let lists = ["devices", "certificates", "quarantine", "links/hub/refused"];
-    for (list, count) in lists.map(|list| (list, 1)) {
+    for (list, count) in LISTS.map(|list| (list, 1)) {
         let own = walk.one("v", ask("GET", list, none(), Value::Null)).ok(200);
         assert_eq!(own["items"].as_array().map(Vec::len), Some(count), "{list}: {own}");
         let all = walk.one("all", ask("GET", list, none(), Value::Null)).ok(200);
@@ -167,7 +162,9 @@ fn a_bound_caller_finds_its_own_rows_and_another_identifier_does_not_exist() {
         assert_eq!(walk.one("v", ask("GET", list, named, Value::Null)).ok(200), own);
     }
     // Unknown and foreign look the same: the routes of a row, and the cursor of a list.
-    for (route, cursor) in [("certificates", true), ("quarantine", false)] {
+    for (route, cursor) in
+        [("certificates", true), ("quarantine", false), ("quarantine/replays", false)]
+    {
         let of = |number: u32| {
             let reply =
                 walk.one("v", ask("GET", &format!("{route}/{}", id(number)), none(), Value::Null));

@@ -3,7 +3,8 @@
 
 use sluice::domain::refusal::Reason;
 use sluice::domain::time::Timestamp;
-use sluice::store::reads::quarantine::{QuarantineCursor, QuarantineFilter, fetch, list};
+use sluice::store::quarantine::filter::QuarantineFilter;
+use sluice::store::reads::quarantine::{QuarantineCursor, fetch, list};
 
 use super::harness;
 

@@ -1,0 +1,10 @@
+//! The quarantine for people: [`filter`] selects events, [`facets`] counts them, [`replay_jobs`] has
+//! the jobs that replay them, [`replay_turn`] is one step of a job.
+//!
+//! It decides nothing about a message. The events themselves are read by
+//! [`crate::store::reads::quarantine`], and written by [`crate::store::batch`].
+
+pub mod facets;
+pub mod filter;
+pub mod replay_jobs;
+pub mod replay_turn;

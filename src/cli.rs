@@ -1,12 +1,13 @@
 //! The command line: parses the arguments, runs one command, returns its exit code.
 //!
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
-//! operate it, [`console`] opens its pages; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
+//! operate it, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
 //! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
 pub(crate) mod access;
+pub(crate) mod audit;
 pub(crate) mod certificates;
 pub(crate) mod config;
 pub(crate) mod console;
@@ -143,6 +144,9 @@ enum Command {
     /// Manage operators: who may use the console and the API by name
     #[command(subcommand, after_help = "Example:\n  sluice operator add alice --role operator")]
     Operator(registry::operator::OperatorCommand),
+    /// Show who changed what: the audit log
+    #[command(subcommand, after_help = "Example:\n  sluice audit list --search since:7d")]
+    Audit(audit::AuditCommand),
     /// Manage tenants, the owners of devices
     #[command(subcommand, after_help = "Example:\n  sluice tenant add acme --name 'Acme Pumps'")]
     Tenant(registry::tenant::TenantCommand),
@@ -262,6 +266,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Doctor => doctor::run(&config, output).await,
             Command::Console(args) => console::run(args, &config, output).await,
             Command::Operator(command) => registry::operator::run(command, &config, output).await,
+            Command::Audit(command) => audit::run(command, &config, output).await,
             Command::Tenant(command) => registry::tenant::run(command, &config, output).await,
             Command::Device(command) => registry::device::run(command, &config, output).await,
             Command::Downlink(command) => downlink::command::run(command, &config, output).await,

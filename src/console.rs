@@ -27,6 +27,7 @@
 mod assets;
 mod authority;
 mod certificates;
+mod audit;
 mod choose;
 pub(crate) mod csv;
 mod device;
@@ -88,6 +89,7 @@ fn pages() -> Router<ConsoleState> {
         .merge(certificates::routes())
         .merge(authority::routes())
         .merge(operators::routes())
+        .merge(audit::routes())
         .route("/console/preferences", post(choose::save))
         .route("/console/{*rest}", get(no_such_page))
 }

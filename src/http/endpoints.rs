@@ -5,8 +5,9 @@
 //! [`quarantine_facets`], [`replays`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificate_list`], [`certificates`],
 //! [`revocations`], [`ca`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
-//! [`operators`]. An endpoint contains no SQL.
+//! [`operators`], [`audit`]. An endpoint contains no SQL.
 
+pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod ca;
 pub(crate) mod certificate_list;

@@ -6,6 +6,7 @@
 //! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
 
 pub(crate) mod authority;
+pub(crate) mod audit;
 pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod dead_letters;

@@ -1,5 +1,6 @@
 //! The console as a browser uses it, over plain HTTP: the real daemon and a real Postgres.
 
+mod audit;
 pub mod browser;
 mod certificates;
 mod devices;

@@ -17,7 +17,7 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
-    authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
+    audit, authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
     device_list, devices, enrolment_codes, explain, links, me, operators, overview, quarantine,
     quarantine_facets, replays, revocations, shadows, telemetry, tenants,
 };
@@ -143,6 +143,7 @@ fn of_links() -> Vec<Route> {
 fn of_people() -> Vec<Route> {
     vec![
         get("/api/v1/me", "Show who sends the request: name, role, tenant", me::show).for_role(Viewer, OfAll),
+        get("/api/v1/audit", "List the entries of the audit log, the newest first: who changed what", audit::list).for_role(Viewer, InQuery),
         get("/api/v1/operators", "List operators by name", operators::list),
         post("/api/v1/operators", "Add an operator; only this response contains the token", operators::add).secret(always),
         get("/api/v1/operators/{operator}", "Show an operator", operators::show),

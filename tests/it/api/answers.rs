@@ -207,6 +207,8 @@ fn links(recorder: &Recorder<'_>) {
 
 fn people(recorder: &Recorder<'_>) {
     recorder.get("/me", &[]);
+    recorder.get("/audit?limit=1", &[]);
+    recorder.get("/audit?search=colour:red", &[]);
     let one = "/operators/{operator}";
     let alice = json!({ "name": "alice", "role": "viewer", "tenant": "acme" });
     for _ in 0..2 {

@@ -134,7 +134,7 @@ fn no_route_shows_or_changes_another_tenants_rows() {
             let text = shown(reply);
             assert!(!text.contains(MARK), "{caller} {request}: {text}");
             // Without the parameter a list of all tenants is one of the caller's own.
-            let is_own_list = [&LISTS[..], &["certificates", "certificates/expiry", "ca", "crl", "quarantine/facets", "overview"]]
+            let is_own_list = [&LISTS[..], &["certificates", "certificates/expiry", "ca", "crl", "quarantine/facets", "audit", "overview"]]
                 .concat()
                 .iter()
                 .any(|list| request["route"] == *list && request["parameters"]["tenant"].is_null());

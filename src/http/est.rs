@@ -7,7 +7,8 @@
 //! 2. [`message`] reads what clients send, [`answer`] writes what they get;
 //! 3. [`attempts`] bounds wrong codes;
 //! 4. [`state`] is what every answer needs, [`incoming`] takes a request apart;
-//! 5. [`enrol`] answers with first certificates, [`renew`] with their successors.
+//! 5. [`inspect`] judges the files for the doctor;
+//! 6. [`enrol`] answers with first certificates, [`renew`] with their successors.
 //!
 //! It is off unless `EST_BIND` is set. It decides nothing about a certificate: the registry does. It
 //! keeps no private key of a device and makes none.
@@ -16,6 +17,7 @@ mod answer;
 mod attempts;
 mod enrol;
 mod incoming;
+pub(crate) mod inspect;
 mod message;
 mod renew;
 mod state;

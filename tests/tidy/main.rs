@@ -27,7 +27,7 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 24] = [
+const RANKS: [(&str, u8); 25] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
@@ -45,6 +45,7 @@ const RANKS: [(&str, u8); 24] = [
     ("downlink", 4),
     ("link", 4),
     ("quarantine", 5),
+    ("doctor", 5),
     ("http", 6),
     ("mqtt_api", 7),
     ("console", 7),

@@ -1,4 +1,4 @@
-//! `sluice doctor`: checks once whether the broker isolates devices, with the daemon's own probe.
+//! Checks once whether the broker isolates devices, with the daemon's own probe.
 //!
 //! It needs the authority's key; without one the finding says so.
 
@@ -10,7 +10,7 @@ use crate::domain::finding::{Finding, Severity};
 use crate::registry::revocation::isolation::{IsolationProbe, IsolationVerdict};
 
 /// Probes the broker with one message to an own topic and one to a foreign topic.
-pub async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
+pub(super) async fn findings(config: &Config) -> Result<Vec<Finding>, Infallible> {
     let Some(mut prober) = IsolationProbe::of(config, clock::now) else {
         return Ok(vec![unset(config)]);
     };

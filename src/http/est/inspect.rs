@@ -5,6 +5,7 @@
 
 use crate::clock;
 use crate::config::Config;
+use crate::disk::{self, Unreachable};
 use crate::domain::finding::Finding;
 use crate::http::EstTlsFiles;
 
@@ -13,16 +14,24 @@ const WARNING_DAYS: f64 = 14.0;
 
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
-/// Judges the files. Blocks.
-pub(super) fn judge(config: &Config) -> Finding {
+/// Judges the files.
+pub(crate) async fn inspect(config: &Config) -> Result<Vec<Finding>, Unreachable> {
     let certificates = &config.certificates;
     let (Some(listener), Some(authority)) = (&config.est.listener, &certificates.ca_cert_path)
     else {
-        return Finding::ok(
+        return Ok(vec![Finding::ok(
             "EST_BIND is not set: devices get no certificates from the daemon itself",
-        );
+        )]);
     };
-    let not_after = match EstTlsFiles::new(listener, authority).check() {
+    let files = EstTlsFiles::new(listener, authority);
+    Ok(vec![disk::run(authority, move || judge(&files)).await?])
+}
+
+// === private helpers ===
+
+/// Blocks.
+fn judge(files: &EstTlsFiles) -> Finding {
+    let not_after = match files.check() {
         Ok(not_after) => not_after,
         Err(error) => {
             return Finding::error(error.to_string(), "correct the file, or unset EST_BIND");

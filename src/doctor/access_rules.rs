@@ -1,4 +1,4 @@
-//! What `sluice doctor` finds of the broker's access rules: which form the broker needs, whether
+//! What the doctor finds of the broker's access rules: which form the broker needs, whether
 //! the template reads, and whether the file is the one that was written last.
 //!
 //! It writes nothing, and can check less where the file is on another machine.
@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::broker::tools::version::{self, BrokerVersion};
 use crate::config::Config;
 use crate::config::sections::broker_acl::BrokerAclConfig;
+use crate::disk;
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::registry::access_rules::content::MAX_DENIED;
@@ -29,8 +30,12 @@ pub(super) async fn check(config: &Config, database: &Database) -> Result<Vec<Fi
     };
     let state = broker_acl::state(database.pool()).await?;
     let mut findings = judge_form(settings, &version, &state);
-    findings.extend(settings.template_path.as_deref().map(judge_template));
-    findings.push(judge_file(path, &state));
+    let (own, template) = (path.to_owned(), settings.template_path.clone());
+    let read = disk::run(path, move || {
+        let of_template = template.as_deref().map(judge_template);
+        of_template.into_iter().chain([judge_file(&own, &state)]).collect::<Vec<_>>()
+    });
+    findings.extend(read.await.map_err(|error| Outage(error.to_string()))?);
     Ok(findings)
 }
 

@@ -1,12 +1,14 @@
-//! `sluice doctor`: the links, as their lanes report them, and what waits for them.
+//! The links, as their lanes report them, and what waits for them.
 //!
 //! It connects to no other broker: `sluice link check` does. It reads the links file to find links that
 //! are no longer in it; faults of the file are in another check.
 
 use std::path::Path;
 
+use chrono::SecondsFormat;
+
 use crate::clock;
-use crate::command::text::moment;
+use crate::disk;
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
@@ -24,13 +26,22 @@ const WAITS_LONG: f64 = 60.0;
 const DAY_SECONDS: i64 = 86_400;
 
 /// Judges every link that the daemon knows. `path` is the links file.
-pub async fn check(database: &Database, path: Option<&Path>) -> Result<Vec<Finding>, Outage> {
+pub(super) async fn check(
+    database: &Database,
+    path: Option<&Path>,
+) -> Result<Vec<Finding>, Outage> {
     let links = overview::list(database).await?;
     if links.is_empty() {
         return Ok(vec![Finding::ok("there are no links to other brokers")]);
     }
     let now = clock::now();
-    let set = path.map_or_else(|| Some(LinkSet::default()), |path| file::load(path).ok());
+    let set = match path.map(Path::to_owned) {
+        None => Some(LinkSet::default()),
+        Some(path) => {
+            let own = path.clone();
+            disk::run(&path, move || file::load(&own)).await.ok().and_then(Result::ok)
+        }
+    };
     let is_gone = |link: &LinkOverview| {
         link.state == overview::UNKNOWN
             && set.as_ref().is_some_and(|set| set.find(&link.link).is_none())
@@ -107,7 +118,7 @@ fn judge(link: &LinkOverview, now: Timestamp) -> Vec<Finding> {
             format!(
                 "the backlog of link {name} was full: {} messages since {} are in telemetry only",
                 link.gap_messages,
-                moment(gap)
+                gap.to_rfc3339_opts(SecondsFormat::Secs, true)
             ),
             "the daemon queues them when there is room; raise backlog_max_bytes if that happens often",
         ));

@@ -13,4 +13,5 @@
 pub mod hooks;
 pub(crate) mod oidc;
 pub(crate) mod policy;
+pub mod record;
 pub mod tokens;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::policy::file::PolicyFileError;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Effective};
 use crate::http::{Api, EstTlsError, Sessions};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
@@ -117,7 +117,11 @@ struct Daemon {
 }
 
 /// Runs the daemon until `stop` is cancelled.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    settings: Vec<Effective>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let links = config.links.path.as_deref().map_or_else(|| Ok(LinkSet::default()), file::load)?;
     let links = watch::Sender::new(Arc::new(links));
@@ -139,7 +143,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         certificates,
         pulse.clone(),
         readiness.clone(),
-    );
+    )
+    .showing(settings);
     let daemon = Daemon {
         config,
         metrics,
@@ -159,6 +164,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
     ops.spawn("pulse", pulse.run(clock::now, ops_stop.clone()));
     ops.spawn("fleet", daemon.api.clone().keep_fleet_current(ops_stop.clone()));
+    ops.spawn("doctor", daemon.api.clone().keep_doctor(ops_stop.clone()));
     daemon.start_api(&mut ops).await?;
     daemon.start_hooks(&mut ops).await?;
     daemon.start_public(&mut ops).await?;

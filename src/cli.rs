@@ -258,7 +258,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let (config, output) = (loaded.config, cli.output);
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Run => Box::pin(run::run(config)).await,
+            Command::Run => Box::pin(run::run(config, loaded.effective)).await,
             Command::Health(args) => health::run(args, &config).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Retention(args) => retention::run(args, &config, output).await,

@@ -38,11 +38,15 @@ pub use api::routes::api_document;
 pub use api::signed_in::SignedIn;
 pub use api::state::Api;
 pub use api::{api_router, page_router, serve_api};
+pub(crate) use endpoints::access::{read_action, read_subject};
 pub(crate) use endpoints::certificates::IssuedCertificate;
+pub(crate) use endpoints::dead_letters::{DiscardedLetters, QueuedAgain};
 pub(crate) use endpoints::devices::{AddedDevice, DeviceToken, RemovedDevice};
 pub(crate) use endpoints::enrolment_codes::MadeEnrolmentCode;
 pub(crate) use endpoints::explain::Explained;
+pub(crate) use endpoints::links::{ForgottenLink, RefilledPeriod};
 pub(crate) use endpoints::telemetry::Buckets;
+pub(crate) use est::inspect::inspect as inspect_est_files;
 pub use est::tls::{EstTlsError, EstTlsFiles};
 pub use est::{EstApi, EstTls, serve_est};
 pub use hooks::{Hooks, serve_hooks};
@@ -52,16 +56,22 @@ pub use public::{PublicApi, serve_public};
 pub use session::Sessions;
 pub use session::arrival::Arrival;
 pub use session::sign_in::SignInError;
+pub(crate) use views::access::{
+    AccessDecisionView, AccessLintView, DenialView, DenialsView, LintFindingView, RuleLinesView,
+};
 pub(crate) use views::authority::{
     AuthorityView, CertificateExpiryView, CrlStatusView, ShownCertificateView,
 };
 pub(crate) use views::certificates::{CertificateDetailView, CertificateView};
 pub(crate) use views::commands::CommandView;
+pub(crate) use views::dead_letters::{DeadLetterSummaryView, DeadLetterView, TenantLinkView};
 pub(crate) use views::devices::{DeviceDetailView, DeviceListView};
+pub(crate) use views::doctor::{DoctorView, FindingView};
 pub(crate) use views::enrolment::EnrolmentCodeView;
 pub(crate) use views::events::EventView;
 pub(crate) use views::overview::{FlowPointView, OverviewView, ReasonView};
 pub(crate) use views::revocation::RevocationView;
+pub(crate) use views::settings::{SettingView, SettingsView};
 pub(crate) use views::shadows::ShadowView;
 pub(crate) use views::telemetry::TelemetryView;
 pub(crate) use views::tenants::TenantView;

@@ -12,7 +12,8 @@
 //!    request;
 //! 4. [`file`](mod@file) parses a policy file;
 //! 5. [`reloading`] replaces the active policy when the file changes;
-//! 6. [`lint`] warns about rules that are valid and suspicious.
+//! 6. [`lint`] warns about rules that are valid and suspicious;
+//! 7. [`rule_place`] finds a rule in the text of its file.
 //!
 //! It keeps no state and reads no clock: callers check whether the proof of a subject has expired.
 
@@ -33,6 +34,7 @@ pub(crate) mod pattern;
 mod pattern_tests;
 pub(crate) mod reloading;
 pub(crate) mod rule;
+pub(crate) mod rule_place;
 #[cfg(test)]
 mod tests;
 

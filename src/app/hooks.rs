@@ -46,6 +46,7 @@ impl Daemon {
         let listener = listen("HOOKS_BIND", self.config.http.hooks_bind).await?;
         let (access, metrics) = (&self.config.access, &self.metrics.hooks);
         let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), metrics.clone())?;
+        self.api.access.follow(policy.clone());
         tasks.spawn("policy", rules.run(self.stop.clone()));
         let (verifier, refreshers) =
             verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);
@@ -68,7 +69,9 @@ impl Daemon {
             reserved,
             requires_certificate,
         );
-        let hooks = Hooks::new(authorizer, self.config.http.hooks_secret.as_ref(), metrics.clone());
+        let secret = self.config.http.hooks_secret.as_ref();
+        let denials = self.api.access.denials.clone();
+        let hooks = Hooks::new(authorizer, secret, metrics.clone(), denials);
         let metrics = self.metrics.http.hooks.clone();
         tasks.spawn("hooks", http::serve_hooks(listener, hooks, metrics, self.stop.clone()));
         Ok(())

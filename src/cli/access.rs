@@ -9,21 +9,19 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::access::hooks::subject::{Subject, SubjectKind};
+use crate::access::hooks::subject::Subject;
 use crate::access::policy::Policy;
 use crate::access::policy::decision::{Because, Decision};
-use crate::access::policy::effect::Effect;
 use crate::access::policy::file;
 use crate::access::policy::lint::{self, LintSuspicion};
-use crate::access::policy::pattern::Pattern;
-use crate::access::policy::rule::{Action, Actions, PolicyRule};
+use crate::access::policy::rule::{Action, Actions};
 use crate::command::context::printed;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields, rows};
 use crate::command::text::{NONE, printable};
 use crate::config::Config;
 use crate::domain::finding::Severity;
-use crate::pki::request::identity::read_common_name;
+use crate::http::{read_action, read_subject};
 
 /// Query the access policy, and find mistakes in it.
 #[derive(Clone, Debug, Subcommand)]
@@ -110,7 +108,7 @@ fn check(args: CheckArgs, config: &Config, output: OutputFormat) -> Result<Exit,
     let decision = policy.decide(&subject, &client_id, acc, &args.topic);
     let superuser = policy.is_superuser(&subject);
     let rule = match decision.because {
-        Because::Rule(rule) => printable(&describe_rule(rule)),
+        Because::Rule(rule) => printable(&rule.text()),
         _ => NONE.to_owned(),
     };
     let file = args.policy.rules.or_else(|| config.access.acl_rules_path.clone());
@@ -144,16 +142,6 @@ fn value(decision: &Decision<'_>, superuser: bool, file: Option<&str>) -> serde_
     })
 }
 
-fn describe_rule(rule: &PolicyRule) -> String {
-    let effect = match rule.effect {
-        Effect::Allow => "allow",
-        Effect::Deny => "deny",
-    };
-    let actions: Vec<_> = rule.actions.iter().map(Action::name).collect();
-    let topics: Vec<_> = rule.topics.iter().map(Pattern::text).collect();
-    format!("{effect} to {}: {}", actions.join(", "), topics.join("  "))
-}
-
 fn lint(policy: &Policy, output: OutputFormat) -> Result<Exit, Failure> {
     let suspicions = lint::lint(policy);
     let values: Vec<_> = suspicions.iter().map(value_of).collect();
@@ -183,29 +171,4 @@ fn value_of(suspicion: &LintSuspicion) -> serde_json::Value {
 fn cells(value: &serde_json::Value) -> Vec<String> {
     let text = |key: &str| printable(value[key].as_str().unwrap_or(NONE));
     ["level", "place", "what", "advice"].map(text).into()
-}
-
-fn read_subject(text: &str) -> Result<Subject, String> {
-    let (kind, id) = text.split_once(':').unwrap_or((text, ""));
-    if id.is_empty() {
-        return Err("expected KIND:ID, such as device:acme/pump-1 or user:alice".to_owned());
-    }
-    let (kind, id) = match kind {
-        "device" => {
-            let key = read_common_name(id)
-                .map_err(|error| format!("expected device:TENANT/DEVICE: {error}"))?;
-            let id = key.identity().to_owned();
-            (SubjectKind::Device(key), id)
-        }
-        "service" => (SubjectKind::Service, id.to_owned()),
-        "user" => (SubjectKind::User, id.to_owned()),
-        "guest" => (SubjectKind::Guest, id.to_owned()),
-        _ => return Err("expected one of the kinds device, service, user, guest".to_owned()),
-    };
-    Ok(Subject { kind, id: id.into(), groups: Vec::new(), scopes: Vec::new(), expires_at: None })
-}
-
-fn read_action(name: &str) -> Result<Action, String> {
-    let known = Action::ALL.into_iter().find(|action| action.name() == name);
-    known.ok_or_else(|| "expected subscribe, read or publish".to_owned())
 }

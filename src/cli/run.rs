@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, RunError};
 use crate::command::failure::{Exit, Failure};
-use crate::config::Config;
+use crate::config::{Config, Effective};
 use crate::store::schema::migrate::SchemaError;
 use crate::telemetry::logs;
 
@@ -22,7 +22,7 @@ use crate::telemetry::logs;
 const OVERTIME: Duration = Duration::from_secs(3);
 
 /// Runs until SIGTERM or SIGINT; a second one ends it at once.
-pub async fn run(config: Config) -> Result<Exit, Failure> {
+pub async fn run(config: Config, settings: Vec<Effective>) -> Result<Exit, Failure> {
     logs::init(&config.process.log_level, config.process.log_format)
         .map_err(|error| Failure::new(Exit::Config, format!("cannot set up the log: {error}")))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?config, "sluice starts");
@@ -34,7 +34,7 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
         Failure::new(Exit::Internal, format!("cannot install signal handlers: {error}; the daemon could not be stopped cleanly, and exits"))
     })?;
     // It is large, and the command line has other futures beside it.
-    let ended = Box::pin(app::run(config, stop)).await;
+    let ended = Box::pin(app::run(config, settings, stop)).await;
     match ended {
         Ok(()) => {
             tracing::info!("stopped");

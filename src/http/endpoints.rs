@@ -5,8 +5,9 @@
 //! [`quarantine_facets`], [`replays`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificate_list`], [`certificates`],
 //! [`revocations`], [`ca`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
-//! [`operators`], [`audit`]. An endpoint contains no SQL.
+//! [`operators`], [`audit`], [`settings`], [`access`], [`doctor`]. An endpoint contains no SQL.
 
+pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod ca;
@@ -17,6 +18,7 @@ pub(crate) mod commands;
 pub(crate) mod dead_letters;
 pub(crate) mod device_list;
 pub(crate) mod devices;
+pub(crate) mod doctor;
 pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
 pub(crate) mod links;
@@ -27,6 +29,7 @@ pub(crate) mod quarantine;
 pub(crate) mod quarantine_facets;
 pub(crate) mod replays;
 pub(crate) mod revocations;
+pub(crate) mod settings;
 pub(crate) mod shadows;
 pub(crate) mod telemetry;
 pub(crate) mod tenants;

@@ -33,6 +33,8 @@ use super::listener::places::Pace;
 use crate::access::hooks::authorizer::{HookAuthorizer, HookLookup};
 use crate::access::hooks::caller::Caller;
 use crate::access::hooks::denial::Denial;
+use crate::access::record::{AskedFor, RecentDenials};
+use crate::clock;
 use crate::config::secret::Secret;
 use crate::domain::token::TokenHash;
 use crate::telemetry::hooks::HookMetrics;
@@ -72,6 +74,7 @@ pub struct Hooks<K> {
     /// the secret.
     secret: Option<TokenHash>,
     metrics: HookMetrics,
+    denials: RecentDenials,
     warned_at: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -186,11 +189,13 @@ impl<K: HookLookup> Hooks<K> {
         authorizer: HookAuthorizer<K>,
         secret: Option<&Secret>,
         metrics: HookMetrics,
+        denials: RecentDenials,
     ) -> Self {
         Self {
             authorizer: Arc::new(authorizer),
             secret: secret.map(|secret| TokenHash::of(secret.expose())),
             metrics,
+            denials,
             warned_at: Arc::default(),
         }
     }
@@ -212,6 +217,15 @@ impl<K: HookLookup> Hooks<K> {
         let username = question.username.as_deref().filter(|name| !name.is_empty());
         let client_id = question.clientid.as_deref().unwrap_or_default();
         let caller = Caller::new(text(AUTHORIZATION).and_then(bearer), username, client_id);
+        let asked = match hook {
+            Hook::User => Some(AskedFor::Login),
+            // Most clients are no superusers.
+            Hook::Superuser => None,
+            Hook::Acl => {
+                let topic = question.topic.as_deref().unwrap_or_default();
+                Some(AskedFor::Topic { acc: question.acc(), topic })
+            }
+        };
         let outcome = match hook {
             Hook::User => self.authorizer.user(caller, question.password.as_deref()).await,
             Hook::Superuser => self.authorizer.superuser(caller),
@@ -223,7 +237,12 @@ impl<K: HookLookup> Hooks<K> {
                 self.authorizer.acl(caller, question.acc(), topic).await
             }
         };
-        outcome.map_err(HookRefusal::Denied)
+        outcome.map_err(|denial| {
+            if let Some(asked) = asked {
+                self.denials.note(caller, asked, &denial, clock::now());
+            }
+            HookRefusal::Denied(denial)
+        })
     }
 
     /// Whether the log may take another fault: a fault repeats with each request, and the metric
@@ -250,7 +269,8 @@ impl<K: HookLookup> Hooks<K> {
 impl<K> Clone for Hooks<K> {
     fn clone(&self) -> Self {
         let (authorizer, warned_at) = (Arc::clone(&self.authorizer), Arc::clone(&self.warned_at));
-        Self { authorizer, secret: self.secret, metrics: self.metrics.clone(), warned_at }
+        let (metrics, denials) = (self.metrics.clone(), self.denials.clone());
+        Self { authorizer, secret: self.secret, metrics, denials, warned_at }
     }
 }
 

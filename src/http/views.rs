@@ -5,12 +5,14 @@
 //! A view is apart from its row, so that a column can change without a change of the API. Each file
 //! pins the JSON of its views. It queries nothing and hides nothing: rows contain no secret.
 
-pub(crate) mod authority;
+pub(crate) mod access;
 pub(crate) mod audit;
+pub(crate) mod authority;
 pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod dead_letters;
 pub(crate) mod devices;
+pub(crate) mod doctor;
 pub(crate) mod enrolment;
 pub(crate) mod events;
 pub(crate) mod facets;
@@ -18,6 +20,7 @@ pub(crate) mod operators;
 pub(crate) mod overview;
 pub(crate) mod replays;
 pub(crate) mod revocation;
+pub(crate) mod settings;
 pub(crate) mod shadows;
 pub(crate) mod telemetry;
 pub(crate) mod tenants;

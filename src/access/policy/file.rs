@@ -62,14 +62,19 @@ pub enum Format {
 pub fn load(path: &Path) -> Result<Policy, PolicyFileError> {
     let text = read_bounded(path)
         .map_err(|why| PolicyFileError::Unreadable { path: path.to_owned(), why })?;
-    let format = match path.extension().and_then(|extension| extension.to_str()) {
+    parse(&text, format_of(path, &text))
+        .map_err(|faults| PolicyFileError::Wrong { path: path.to_owned(), faults })
+}
+
+/// The syntax of the file at `path` with this text.
+pub(super) fn format_of(path: &Path, text: &str) -> Format {
+    match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => Format::Json,
         Some("toml") => Format::Toml,
         // TOML never begins with a brace.
         _ if text.trim_start().starts_with('{') => Format::Json,
         _ => Format::Toml,
-    };
-    parse(&text, format).map_err(|faults| PolicyFileError::Wrong { path: path.to_owned(), faults })
+    }
 }
 
 /// Parses a policy.
@@ -84,7 +89,7 @@ pub fn parse(text: &str, format: Format) -> Result<Policy, Faults> {
     policy.ok().filter(|_| reader.values.faults.is_empty()).ok_or(reader.values.faults)
 }
 
-fn read_bounded(path: &Path) -> io::Result<String> {
+pub(super) fn read_bounded(path: &Path) -> io::Result<String> {
     disk::read_text(path, MAX_FILE_BYTES)
 }
 

@@ -104,6 +104,21 @@ impl Action {
     }
 }
 
+// === impl PolicyRule ===
+
+impl PolicyRule {
+    /// Effect, actions and topics in one line.
+    pub fn text(&self) -> String {
+        let effect = match self.effect {
+            Effect::Allow => "allow",
+            Effect::Deny => "deny",
+        };
+        let actions: Vec<_> = self.actions.iter().map(Action::name).collect();
+        let topics: Vec<_> = self.topics.iter().map(Pattern::text).collect();
+        format!("{effect} to {}: {}", actions.join(", "), topics.join("  "))
+    }
+}
+
 // === impl Actions ===
 
 impl Actions {

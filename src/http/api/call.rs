@@ -50,8 +50,18 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_SECONDS: u32 = 2;
 
 /// The paths whose responses need no Postgres.
-const WITHOUT_DATABASE: [&str; 5] =
-    [DOCUMENT, "/api/v1/overview", "/api/v1/ca-bundle", "/crl.pem", "/crl.der"];
+const WITHOUT_DATABASE: [&str; 10] = [
+    DOCUMENT,
+    "/api/v1/overview",
+    "/api/v1/doctor",
+    "/api/v1/settings",
+    "/api/v1/access/check",
+    "/api/v1/access/lint",
+    "/api/v1/access/denials",
+    "/api/v1/ca-bundle",
+    "/crl.pem",
+    "/crl.der",
+];
 
 /// A request for the router.
 #[derive(Clone, Debug)]

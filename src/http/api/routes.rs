@@ -17,9 +17,9 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
-    audit, authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
-    device_list, devices, enrolment_codes, explain, links, me, operators, overview, quarantine,
-    quarantine_facets, replays, revocations, shadows, telemetry, tenants,
+    access, audit, authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
+    device_list, devices, doctor, enrolment_codes, explain, links, me, operators, overview, quarantine,
+    quarantine_facets, replays, revocations, settings, shadows, telemetry, tenants,
 };
 
 /// The fields of a message that hold its payload.
@@ -35,6 +35,7 @@ pub(super) fn table() -> Vec<Route> {
         .chain(of_certificates())
         .chain(of_links())
         .chain(of_people())
+        .chain(of_the_daemon())
         .collect()
 }
 
@@ -152,6 +153,17 @@ fn of_people() -> Vec<Route> {
         post("/api/v1/operators/{operator}/token", "Replace the token of an operator, whose sessions end; only this response contains the new one", operators::make_token).secret(always),
         get("/api/v1/sessions", "List the open sessions of the console, the newest first", operators::list_sessions),
         delete("/api/v1/sessions/{session}", "End a session of the console", operators::end_session),
+    ]
+}
+
+#[rustfmt::skip]
+fn of_the_daemon() -> Vec<Route> {
+    vec![
+        get("/api/v1/doctor", "Examine settings, daemon, broker and Postgres, and show each finding with what to do", doctor::show).for_role(Viewer, Everything).patient(),
+        get("/api/v1/settings", "Show the settings in force with their sources; secrets are masked", settings::show),
+        post("/api/v1/access/check", "Show whether a client may do something with a topic, and which rule decides it", access::check).for_role(Operator, Everything),
+        get("/api/v1/access/lint", "List rules of the access policy that never match, have no effect, or allow too much", access::lint).for_role(Viewer, Everything),
+        get("/api/v1/access/denials", "List what the hooks of this daemon denied lately, the last first", access::denials).for_role(Viewer, Everything),
     ]
 }
 

@@ -10,9 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin_token::AdminTokenHash;
 use super::identity::Acting;
+use crate::access::record::AccessRecord;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Effective};
+use crate::doctor::desk::DoctorDesk;
+use crate::doctor::examination::{Patient, examine, judge_readiness};
 use crate::downlink::DownlinkContext;
+use crate::http::est::inspect::inspect as inspect_est_files;
 use crate::http::fleet_cache::{FleetCache, FleetSource};
 use crate::http::session::Sessions;
 use crate::lifecycle::Readiness;
@@ -56,6 +60,12 @@ pub struct Api {
     pub(crate) fleet: FleetCache,
     /// Wakes the task that works on replay jobs.
     pub(crate) replay_signal: ReplaySignal,
+    /// The settings as displayed.
+    pub(crate) settings: Arc<[Effective]>,
+    /// The policy in force, and what the hooks denied.
+    pub(crate) access: AccessRecord,
+    /// The examinations of the doctor.
+    pub(crate) doctor: DoctorDesk,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -87,10 +97,19 @@ impl Api {
             readiness,
             fleet: FleetCache::default(),
             replay_signal: ReplaySignal::default(),
+            settings: Arc::default(),
+            access: AccessRecord::default(),
+            doctor: DoctorDesk::default(),
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
             waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),
         }
+    }
+
+    /// With the settings as displayed.
+    #[must_use]
+    pub fn showing(self, settings: Vec<Effective>) -> Self {
+        Self { settings: settings.into(), ..self }
     }
 
     /// The context of one registry action at the current time.
@@ -131,6 +150,34 @@ impl Api {
             }
             self.fleet.count_wanted(self.fleet_source()).await;
         }
+    }
+
+    /// Examines the daemon whenever someone wants it, until `stop`.
+    pub async fn keep_doctor(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.doctor.wanted() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.examine() => {}
+            }
+        }
+    }
+
+    async fn examine(&self) {
+        let daemon = async {
+            judge_readiness("this daemon", &self.readiness.troubles(), &self.readiness.warnings())
+        };
+        let patient = Patient {
+            config: &self.config,
+            database: &self.database,
+            daemon,
+            est_listener: inspect_est_files(&self.config),
+        };
+        examine(patient, &|step| self.doctor.note(step)).await;
+        self.doctor.finish();
     }
 
     /// Runs `action` under a working permit, on a route that takes none.

@@ -84,19 +84,19 @@ pub(crate) struct RetryOrder {
 }
 
 /// The number of messages that were queued.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct QueuedAgain {
     /// The number of messages.
-    messages: u64,
+    pub(crate) messages: u64,
     /// False after a dry run, which only counts.
-    queued: bool,
+    pub(crate) queued: bool,
 }
 
 /// The number of messages that were deleted.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct DiscardedLetters {
     /// The number of messages.
-    messages: u64,
+    pub(crate) messages: u64,
 }
 
 pub(crate) async fn list(

@@ -49,18 +49,18 @@ pub(crate) struct RefillOrder {
 }
 
 /// What a refill has queued.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct RefilledPeriod {
     /// The number of messages.
-    messages: u64,
+    pub(crate) messages: u64,
     /// Their bytes: payload, topic and 100 for each message.
-    bytes: u64,
+    pub(crate) bytes: u64,
     /// When Sluice received the first of them.
-    first: Option<DateTime<Utc>>,
+    pub(crate) first: Option<DateTime<Utc>>,
     /// When Sluice received the last of them.
-    last: Option<DateTime<Utc>>,
+    pub(crate) last: Option<DateTime<Utc>>,
     /// False after a dry run, which only counts.
-    queued: bool,
+    pub(crate) queued: bool,
 }
 
 /// Whether to change anything.
@@ -72,16 +72,16 @@ pub(crate) struct ForgetParams {
 }
 
 /// What belonged to a link.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ForgottenLink {
     /// The messages that waited.
-    messages: i64,
+    pub(crate) messages: i64,
     /// The messages of its gap; their telemetry rows stay.
-    gap_messages: i64,
+    pub(crate) gap_messages: i64,
     /// The messages that it did not accept.
-    refused: i64,
+    pub(crate) refused: i64,
     /// False after a dry run, which only counts.
-    forgotten: bool,
+    pub(crate) forgotten: bool,
 }
 
 pub(crate) async fn list(

@@ -24,6 +24,7 @@
 //! lists share), [`filters`] and [`markup`] (values in templates), [`svg`] (charts), [`keys`],
 //! [`preferences`] and [`choose`], [`assets`]; then the pages.
 
+mod access;
 mod assets;
 mod authority;
 mod certificates;
@@ -33,6 +34,7 @@ pub(crate) mod csv;
 mod device;
 pub(crate) mod device_address;
 pub(crate) mod devices;
+mod doctor;
 pub(crate) mod filters;
 pub(crate) mod form;
 pub(crate) mod frame;
@@ -40,6 +42,7 @@ mod guard;
 mod headers;
 mod jump;
 pub(crate) mod keys;
+mod links;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod markup;
@@ -53,6 +56,7 @@ pub(crate) mod page;
 mod preferences;
 pub(crate) mod quarantine;
 pub(crate) mod query;
+mod settings;
 pub(crate) mod state;
 pub(crate) mod svg;
 pub(crate) mod visit;
@@ -88,6 +92,10 @@ fn pages() -> Router<ConsoleState> {
         .merge(jump::routes())
         .merge(certificates::routes())
         .merge(authority::routes())
+        .merge(access::routes())
+        .merge(doctor::routes())
+        .merge(links::routes())
+        .merge(settings::routes())
         .merge(operators::routes())
         .merge(audit::routes())
         .route("/console/preferences", post(choose::save))

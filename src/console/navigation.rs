@@ -15,6 +15,7 @@ pub(crate) enum NavPage {
     Live,
     Audit,
     Ca,
+    Links,
     Settings,
     Doctor,
     Operators,
@@ -38,7 +39,7 @@ pub(crate) struct NavEntry {
 
 /// The entries of the navigation, in its order.
 #[rustfmt::skip]
-pub(crate) const NAVIGATION: [NavEntry; 11] = [
+pub(crate) const NAVIGATION: [NavEntry; 12] = [
     entry(NavPage::Overview, "Overview", "/console", 'o'),
     entry(NavPage::Devices, "Devices", "/console/devices", 'd'),
     entry(NavPage::Certificates, "Certificates", "/console/certificates", 'c'),
@@ -47,6 +48,7 @@ pub(crate) const NAVIGATION: [NavEntry; 11] = [
     entry(NavPage::Live, "Live", "/console/live", 'l'),
     entry(NavPage::Audit, "Audit", "/console/audit", 'u'),
     entry(NavPage::Ca, "CA and CRL", "/console/ca", 'r').minor(),
+    entry(NavPage::Links, "Links", "/console/links", 'n').minor(),
     entry(NavPage::Doctor, "Doctor", "/console/doctor", 'h').minor(),
     entry(NavPage::Settings, "Settings", "/console/settings", 's').minor().for_role(CallerRole::Admin),
     entry(NavPage::Operators, "Operators", "/console/operators", 'p').minor().for_role(CallerRole::Admin),

@@ -26,9 +26,9 @@
 
 mod access;
 mod assets;
+mod audit;
 mod authority;
 mod certificates;
-mod audit;
 mod choose;
 pub(crate) mod csv;
 mod device;

@@ -12,6 +12,7 @@ mod foreign;
 mod governed;
 mod inventoried;
 mod linked;
+pub mod linked;
 mod quarantined;
 mod refusals;
 mod replays;

@@ -17,9 +17,10 @@ use super::route::{OkJson, Route, delete, get, patch, post, put};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
-    access, audit, authority, ca, certificate_list, certificates, command_batches, commands, dead_letters,
-    device_list, devices, doctor, enrolment_codes, explain, links, me, operators, overview, quarantine,
-    quarantine_facets, replays, revocations, settings, shadows, telemetry, tenants,
+    access, audit, authority, ca, certificate_list, certificates, command_batches, commands,
+    dead_letters, device_list, devices, doctor, enrolment_codes, explain, links, me, operators,
+    overview, quarantine, quarantine_facets, replays, revocations, settings, shadows, telemetry,
+    tenants,
 };
 
 /// The fields of a message that hold its payload.

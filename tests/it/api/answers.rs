@@ -107,6 +107,13 @@ fn others(recorder: &Recorder<'_>) {
     );
     recorder.get("/overview", &[]);
     recorder.get("/overview?tenant=acme", &[]);
+    recorder.get("/doctor", &[]);
+    recorder.get("/settings?changed=true", &[]);
+    recorder.get("/access/lint", &[]);
+    recorder.get("/access/denials", &[]);
+    let question = json!({ "as": "device:acme/pump-1", "topic": "tenant/acme/device/pump-1/event", "actions": ["publish"] });
+    recorder.post("/access/check", &[], &question);
+    recorder.post("/access/check", &[], &json!({ "as": "x", "topic": "", "actions": [] }));
     recorder.get("/devices", &[]);
     recorder.get("/devices?search=heard%3Anever&sort=last_heard&count=true&limit=1", &[]);
     recorder.get("/devices?search=colour%3Ared", &[]);

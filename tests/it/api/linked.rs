@@ -5,7 +5,7 @@ use serde_json::json;
 use super::client::ApiDaemon;
 use crate::support::wait;
 
-pub(super) const ROWS: &str = r#"
+pub const ROWS: &str = r#"
     INSERT INTO link_state (link) VALUES ('azure'), ('old') ON CONFLICT DO NOTHING;
     INSERT INTO link_counts (link, writer, messages, bytes) VALUES ('old', 'sluice', 0, 0);
     INSERT INTO link_status (link, lane, replica, state, since, detail, advice, published, sent_per_second, sent_since)
@@ -22,7 +22,7 @@ pub(super) const ROWS: &str = r#"
             gen_random_uuid() FROM generate_series(1, 4) AS n;
 "#;
 
-pub(super) const FILE: &str = "[link.azure]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"tcp\"\n\
+pub const FILE: &str = "[link.azure]\nkind = \"mqtt\"\nhost = \"127.0.0.1\"\nport = 1\ntransport = \"tcp\"\n\
     client_id = \"gate-1\"\nauth = \"none\"\npublish = [{ from = \"tenant/acme/device/+/telemetry\", to = \"up/{device}\", \
     mode = \"raw\" }]\ningest = [{ filter = \"devices/+/in\", tenant = \"acme\", device = \"{2}\" }]\n";
 

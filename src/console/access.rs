@@ -3,6 +3,8 @@
 //!
 //! The question is the address. It decides nothing: the API asks the policy in force.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
@@ -133,14 +135,14 @@ impl AccessForm {
         let mut command = format!("access check --as {}", shell_quoted(&self.subject));
         for (flag, values) in [("group", words(&self.groups)), ("scope", words(&self.scopes))] {
             for value in values {
-                command.push_str(&format!(" --{flag} {}", shell_quoted(value)));
+                let _ = write!(command, " --{flag} {}", shell_quoted(value));
             }
         }
         if !self.client_id.is_empty() {
-            command.push_str(&format!(" --client-id {}", shell_quoted(&self.client_id)));
+            let _ = write!(command, " --client-id {}", shell_quoted(&self.client_id));
         }
         let topic = shell_quoted(&self.topic);
-        command.push_str(&format!(" --topic {topic} --action {}", self.action));
+        let _ = write!(command, " --topic {topic} --action {}", self.action);
         command
     }
 }
@@ -158,8 +160,11 @@ impl AccessPage {
 
     /// The lines with their numbers.
     fn numbered(lines: &RuleLinesView) -> String {
-        let numbered = lines.text.iter().zip(lines.line..);
-        numbered.map(|(line, number)| format!("{number:>5}  {line}\n")).collect()
+        let mut numbered = String::new();
+        for (line, number) in lines.text.iter().zip(lines.line..) {
+            let _ = writeln!(numbered, "{number:>5}  {line}");
+        }
+        numbered
     }
 
     fn tone(finding: &LintFindingView) -> &'static str {

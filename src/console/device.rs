@@ -95,9 +95,9 @@ async fn show(
     Path(address): Path<DeviceAddress>,
     visit: Visit,
 ) -> Result<Page<DevicePage>, PageError> {
-    let parts = read(&console.api, &visit.person, &address).await?;
+    let parts = Box::pin(read(&console.api, &visit.person, &address)).await?;
     let rows = parts.messages.as_ref().map_or(&[][..], |page| &page.items);
-    let charts = charts::read(&console.api, &visit, &address, rows).await;
+    let charts = Box::pin(charts::read(&console.api, &visit, &address, rows)).await;
     let twin = parts.shadow.as_ref().map(twin::members).map_err(Clone::clone);
     let now = clock::now().to_utc();
     let certificates = parts.certificates.as_ref().map_or(&[][..], |page| &page.items);
@@ -200,11 +200,13 @@ impl DevicePage {
     }
 
     /// The metrics of a message, shortened.
+    #[expect(clippy::unused_self, reason = "the template calls it as a method")]
     fn metrics<'a>(&self, row: &'a TelemetryView) -> std::borrow::Cow<'a, str> {
         filters::shortened(row.metrics.get(), METRICS_CHARS)
     }
 
     /// Whether a command can still be cancelled.
+    #[expect(clippy::unused_self, reason = "the template calls it as a method")]
     fn is_open(&self, command: &CommandView) -> bool {
         command.finished_at.is_none()
     }

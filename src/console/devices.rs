@@ -9,6 +9,8 @@ mod export;
 mod new_device;
 mod selected;
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
@@ -139,7 +141,7 @@ fn found_text(found: FoundRows) -> String {
 fn command(query: &PageQuery) -> String {
     let mut command = "device list".to_owned();
     for (name, value) in query.only(&OF_API).pairs() {
-        command.push_str(&format!(" --{name} {}", shell_quoted(value)));
+        let _ = write!(command, " --{name} {}", shell_quoted(value));
     }
     command
 }

@@ -58,13 +58,6 @@ pub(crate) fn icon(name: impl Display, _: &dyn Values) -> askama::Result<Markup>
     Ok(html)
 }
 
-/// A status word with its shape and colour.
-#[askama::filter_fn]
-pub(crate) fn badge(word: impl Display, _: &dyn Values) -> askama::Result<Markup> {
-    let word = word.to_string();
-    Ok(badge_of(tone_of(&word), &word))
-}
-
 /// Any text as a badge of this tone: `ok`, `warn`, `bad`, `info`, `off`.
 #[askama::filter_fn]
 pub(crate) fn toned(text: impl Display, _: &dyn Values, tone: &str) -> askama::Result<Markup> {
@@ -85,19 +78,6 @@ pub(crate) fn badge_of(tone: &str, text: &str) -> Markup {
     html.raw("><svg class=\"i\" aria-hidden=\"true\"><use");
     html.attribute("href", format_args!("#i-{icon}")).raw("/></svg>").value(text).raw("</span>");
     html
-}
-
-/// How good a status of this product is.
-pub(crate) fn tone_of(status: &str) -> &'static str {
-    match status.to_ascii_uppercase().as_str() {
-        "ACTIVE" | "DONE" | "STORED" | "PROVEN" | "CONNECTED" | "ACKNOWLEDGED" | "SUCCEEDED" => {
-            "ok"
-        }
-        "SUSPENDED" | "RETIRED" | "RUNNING" | "PENDING" | "QUEUED" | "SENT" | "DUPLICATE" => "info",
-        "REVOKED" | "FAILED" | "REFUSED" | "DISCONNECTED" | "REJECTED" => "bad",
-        "EXPIRED" | "STOPPED" | "WAITING" => "warn",
-        _ => "off",
-    }
 }
 
 /// `at` as seen from `now`: "4 s ago", "in 12 d".

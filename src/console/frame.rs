@@ -86,18 +86,6 @@ impl Frame {
         Self { has_plots: true, ..self }
     }
 
-    /// Loads the extension of htmx for events of the server on this page.
-    #[must_use]
-    pub(crate) fn with_stream(self) -> Self {
-        Self { has_stream: true, ..self }
-    }
-
-    /// Shows a notice on this page itself, without a redirect.
-    #[must_use]
-    pub(crate) fn noticing(self, notice: Notice) -> Self {
-        Self { notice: Some(notice), ..self }
-    }
-
     /// Whether the person may do what needs this role.
     pub(crate) fn may(&self, role: CallerRole) -> bool {
         self.person.as_ref().is_some_and(|person| person.role >= role)

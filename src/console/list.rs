@@ -52,12 +52,6 @@ impl Pager {
         Self { shown, found: String::new(), first, next, next_label: "Older" }
     }
 
-    /// With the number of all rows, in words.
-    #[must_use]
-    pub(crate) fn found(self, found: impl Into<String>) -> Self {
-        Self { found: found.into(), ..self }
-    }
-
     /// With another label of the link to the following rows.
     #[must_use]
     pub(crate) fn labelled(self, next_label: &'static str) -> Self {

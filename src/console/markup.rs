@@ -37,12 +37,6 @@ impl Markup {
         self
     }
 
-    /// Appends other HTML.
-    pub(crate) fn markup(&mut self, other: &Self) -> &mut Self {
-        self.0.push_str(&other.0);
-        self
-    }
-
     /// The HTML of a template, which escapes its values.
     pub(crate) fn of(template: &impl askama::Template) -> askama::Result<Self> {
         template.render().map(Self)

@@ -238,9 +238,8 @@ impl fmt::Display for SearchValue {
                 f.write_str("*")
             }
             Self::Word(word) => f.write_str(word),
-            Self::Span(seconds) => write_span(f, *seconds),
             Self::Time(TimeBound::At(time)) => write!(f, "{time}"),
-            Self::Time(TimeBound::Ago(seconds)) => write_span(f, *seconds),
+            Self::Span(seconds) | Self::Time(TimeBound::Ago(seconds)) => write_span(f, *seconds),
             Self::WordSpan(word, seconds) => {
                 write!(f, "{word}:")?;
                 write_span(f, *seconds)

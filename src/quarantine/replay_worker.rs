@@ -194,7 +194,9 @@ impl ReplayWorker {
         let counted = self.check(turn, page, &mut outcome).await?;
         if replay_turn::record(&pool, self.id, turn, &outcome, (self.clock)()).await? {
             self.metrics.messages.inc_by(u64::from(messages));
-            counted.iter().for_each(|replayed| count(&self.messages, replayed));
+            for replayed in &counted {
+                count(&self.messages, replayed);
+            }
             if outcome.is_last {
                 let (job, stage) = (turn.id, turn.stage.label());
                 tracing::info!(%job, stage, messages = outcome.tally.done, "a replay of the quarantine is done");

@@ -11,7 +11,6 @@ mod facets;
 mod foreign;
 mod governed;
 mod inventoried;
-mod linked;
 pub mod linked;
 mod quarantined;
 mod refusals;

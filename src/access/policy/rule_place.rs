@@ -129,13 +129,12 @@ fn marks(text: &str) -> Vec<Mark> {
         match (quote, byte) {
             (Some(b'"'), b'\\') => at += 1,
             (Some(open), _) if open == byte => quote = None,
-            (Some(_), _) => {}
             (None, b'"' | b'\'') => quote = Some(byte),
             (None, b'#') => {
                 at = text[at..].find('\n').map_or(bytes.len(), |end| at + end);
             }
             (None, b'{' | b'}' | b'[' | b']') => marks.push(Mark { at, byte }),
-            (None, _) => {}
+            _ => {}
         }
         at += 1;
     }

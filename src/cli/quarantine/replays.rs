@@ -25,7 +25,7 @@ use crate::store::reads::quarantine::QuarantineCursor;
 const INTERVAL: Duration = Duration::from_millis(400);
 
 /// A job that no daemon works on is followed for so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Work with replay jobs, which the daemon runs in the background.
 #[derive(Clone, Debug, Subcommand)]

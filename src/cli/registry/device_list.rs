@@ -38,7 +38,7 @@ pub struct DeviceListArgs {
     /// Only rows that this search finds
     #[arg(long, default_value = "", hide_default_value = true, allow_hyphen_values = true)]
     search: DeviceSearch,
-    /// The order: name, last_heard (never and the oldest first) or -last_heard
+    /// The order: `name`, `last_heard` (never and the oldest first) or `-last_heard`
     #[arg(long, value_name = "ORDER", default_value = "name", value_parser = read_sort, allow_hyphen_values = true)]
     sort: DeviceSort,
     /// Which page

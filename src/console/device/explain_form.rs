@@ -89,6 +89,7 @@ fn page(
 
 impl DeviceExplainPage {
     /// The class and the icon of a verdict.
+    #[expect(clippy::unused_self, reason = "the template calls it as a method")]
     fn verdict(&self, verdict: &str) -> (&'static str, &'static str) {
         match verdict {
             "passed" => ("ok-text", "check"),

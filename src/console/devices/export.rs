@@ -58,7 +58,7 @@ pub(super) async fn file(
     let mut pages = RowsOfPages { api: console.api, person: visit.person, query, fetching: None };
     let first = pages.fetch(None).await?;
     let mut text = CsvText::new(&HEAD);
-    let text = pages.take(&mut text, first);
+    let text = pages.take(&mut text, &first);
     let rest = RestOfFile { head: Some(text), pages };
     Ok(csv_answer("devices.csv", Body::new(rest)))
 }
@@ -80,7 +80,7 @@ impl RowsOfPages {
     }
 
     /// Appends a page to `text`, and starts to fetch the next one.
-    fn take(&mut self, text: &mut CsvText, page: CountedPage<DeviceListView>) -> Bytes {
+    fn take(&mut self, text: &mut CsvText, page: &CountedPage<DeviceListView>) -> Bytes {
         for row in &page.items {
             push(text, row);
         }
@@ -106,7 +106,7 @@ impl hyper::body::Body for RestOfFile {
         let mut text = CsvText::more();
         let bytes = match fetching.as_mut().poll(context) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(page)) => self.pages.take(&mut text, page),
+            Poll::Ready(Ok(page)) => self.pages.take(&mut text, &page),
             Poll::Ready(Err(fault)) => {
                 self.pages.fetching = None;
                 text.row(["THE FILE IS INCOMPLETE", fault.detail.as_str()]);

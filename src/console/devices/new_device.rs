@@ -1,6 +1,8 @@
 //! `/console/devices/new`: registers a device. Its token is on the page that answers, and on no
 //! other.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -125,10 +127,10 @@ fn command(given: &NewDeviceForm, has_token: bool) -> String {
     let (tenant, device) = (shell_quoted(given.tenant.trim()), shell_quoted(given.device.trim()));
     let mut command = format!("device add {tenant} {device}");
     if !given.site.trim().is_empty() {
-        command.push_str(&format!(" --site {}", shell_quoted(given.site.trim())));
+        let _ = write!(command, " --site {}", shell_quoted(given.site.trim()));
     }
     if !given.metadata.trim().is_empty() {
-        command.push_str(&format!(" --metadata {}", shell_quoted(given.metadata.trim())));
+        let _ = write!(command, " --metadata {}", shell_quoted(given.metadata.trim()));
     }
     if !has_token {
         command.push_str(" --no-token");

@@ -2,6 +2,8 @@
 //!
 //! A person who is bound to a tenant sees only the dead letters of that tenant.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::extract::{Path, State};
 
@@ -73,7 +75,7 @@ pub(super) async fn show(
     let (link, letters) = (link?, letters?);
     let mut command = format!("link refused list --link {}", shell_quoted(&name));
     for (key, value) in listed.pairs() {
-        command.push_str(&format!(" --{key} {}", shell_quoted(value)));
+        let _ = write!(command, " --{key} {}", shell_quoted(value));
     }
     let frame = visit
         .frame(format!("Link {name}"), NavPage::Links)

@@ -12,8 +12,6 @@ pub(crate) struct ReasonFix {
     pub what: &'static str,
     /// Where it is done.
     pub place: FixPlace,
-    /// Whether a replay can succeed after the fix.
-    pub is_replayable: bool,
 }
 
 /// Where a fix is made.
@@ -34,80 +32,65 @@ pub(crate) enum FixPlace {
 /// The fix of each reason.
 pub(crate) const fn fix_of(reason: Reason) -> ReasonFix {
     use FixPlace::{AddDevices, Device, Sender, Setting, Tenant};
-    let (what, place, is_replayable) = match reason {
+    let (what, place) = match reason {
         Reason::BadTopicFormat => (
             "Correct the topic that the device publishes on: tenant/<tenant>/device/<device>/<type>. These messages cannot be \
              stored.",
             Sender,
-            false,
         ),
         Reason::PayloadTooLarge => (
             "Send smaller messages, or raise MAX_PAYLOAD_BYTES. A message that was cut cannot be replayed.",
             Setting("MAX_PAYLOAD_BYTES"),
-            true,
         ),
         Reason::BadPayload => (
             "Correct the payload at the device: the detail of a message says what is wrong with it.",
             Sender,
-            false,
         ),
-        Reason::UnsupportedVersion => {
-            ("Send version \"1\", or leave the field out.", Sender, false)
-        }
+        Reason::UnsupportedVersion => ("Send version \"1\", or leave the field out.", Sender),
         Reason::TenantMismatch | Reason::DeviceMismatch => (
             "Correct the identity that the device writes into its payload, or find out who else uses its topic.",
             Sender,
-            false,
         ),
-        Reason::BadTimestamp => {
-            ("Write ts as RFC 3339 or as Unix time at the device.", Sender, false)
-        }
+        Reason::BadTimestamp => ("Write ts as RFC 3339 or as Unix time at the device.", Sender),
         Reason::TimestampOutOfRange => (
             "Set the clock of the device. For old data raise MAX_AGE_DAYS, and replay.",
             Setting("MAX_AGE_DAYS"),
-            true,
         ),
-        Reason::TenantSuspended => ("Activate the tenant, and replay.", Tenant, true),
+        Reason::TenantSuspended => ("Activate the tenant, and replay.", Tenant),
         Reason::UnregisteredDevice => (
             "Add the devices to the registry, and replay. Where Sluice requires a token, a device also needs its token or a \
              valid certificate.",
             AddDevices,
-            true,
         ),
         Reason::DeviceRevoked => (
             "Nothing, if the device was meant to be revoked. Otherwise change its status, and replay.",
             Device,
-            true,
         ),
-        Reason::DeviceInactive => ("Activate the device, and replay.", Device, true),
+        Reason::DeviceInactive => ("Activate the device, and replay.", Device),
         Reason::SiteMismatch => (
             "Change the site of the device in the registry, and replay; or correct site_id at the device.",
             Device,
-            true,
         ),
         Reason::TokenNotSet => {
-            ("Give the device a token or a certificate in the registry, and replay.", Device, true)
+            ("Give the device a token or a certificate in the registry, and replay.", Device)
         }
         Reason::TokenMissing => (
             "Configure the token at the device, or issue it a certificate. With a certificate these messages can be replayed.",
             Device,
-            true,
         ),
         Reason::TokenInvalid => (
             "Configure the right token at the device, or make a new one. Messages with a wrong token stay refused.",
             Device,
-            false,
         ),
         Reason::RateLimited => (
             "Slow the device down, or raise RATE_LIMIT_RPS. A replay is not charged: these messages can be replayed now.",
             Setting("RATE_LIMIT_RPS"),
-            true,
         ),
         Reason::StoreRejected => {
-            ("The detail has the error of Postgres: correct the device.", Sender, false)
+            ("The detail has the error of Postgres: correct the device.", Sender)
         }
     };
-    ReasonFix { what, place, is_replayable }
+    ReasonFix { what, place }
 }
 
 /// The page where the fix is made, with its label; `None`: not in the console, or no device is known.

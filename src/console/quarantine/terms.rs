@@ -48,7 +48,7 @@ impl QuarantineTerms {
 
     /// The address of the page with another search text.
     pub(crate) fn href_of(&self, search: &str) -> String {
-        self.query(search, self.shows_all).href(PATH)
+        Self::query(search, self.shows_all).href(PATH)
     }
 
     /// The address with a value of a key, or without it if it is there already.
@@ -66,13 +66,13 @@ impl QuarantineTerms {
     }
 
     /// The state of this page in the address of another page, such as that of a message.
-    pub(crate) fn query(&self, search: &str, shows_all: bool) -> PageQuery {
+    pub(crate) fn query(search: &str, shows_all: bool) -> PageQuery {
         PageQuery::from([("search", search), ("shown", if shows_all { "all" } else { "" })])
     }
 
     /// The state of this page.
     pub(crate) fn own_query(&self) -> PageQuery {
-        self.query(&self.text, self.shows_all)
+        Self::query(&self.text, self.shows_all)
     }
 }
 

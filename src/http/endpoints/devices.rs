@@ -59,6 +59,7 @@ pub(crate) struct DeviceChange {
     /// The site of the device; null removes it. Sluice refuses a message that names another site.
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<Param<FreeText>>")]
+    #[expect(clippy::option_option, reason = "absent, null and a value differ")]
     site_id: Option<Option<Param<FreeText>>>,
     /// A JSON merge patch (RFC 7396) of the metadata: null removes a member.
     metadata: Option<Metadata>,
@@ -218,6 +219,7 @@ impl From<DeviceError> for Problem {
 // === private helpers ===
 
 /// The value of a field that is there, null too.
+#[expect(clippy::option_option, reason = "absent, null and a value differ")]
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {

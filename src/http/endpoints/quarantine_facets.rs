@@ -89,6 +89,7 @@ fn not_counted(filter: &QuarantineFilter) -> Vec<String> {
         ("replayed", filter.replayed.is_some()),
     ]
     .into_iter()
-    .filter_map(|(name, is_there)| is_there.then(|| name.to_owned()))
+    .filter(|(_, is_there)| *is_there)
+    .map(|(name, _)| name.to_owned())
     .collect()
 }

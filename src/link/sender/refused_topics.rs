@@ -339,7 +339,7 @@ mod tests {
         topics.hold("d", 4, at(0));
         assert!(topics.hangs_up("a") && !topics.hangs_up("d") && !topics.hangs_up("e"));
         let time = now + Duration::from_secs(1);
-        let mut tried = Vec::from_iter(std::iter::from_fn(|| topics.take_due(time)));
+        let mut tried: Vec<_> = std::iter::from_fn(|| topics.take_due(time)).collect();
         tried.sort_unstable();
         assert!(tried.len() == 2 && tried[1] == 4, "{tried:?}");
         assert_eq!(topics.next_due(), Some(time + HANG_UP_PAUSE));

@@ -31,7 +31,7 @@ pub(crate) async fn add(
         .bind(hash.0.as_slice())
         .bind(&person.name)
         .bind(person.role.label())
-        .bind(person.tenant.as_ref().map(|tenant| tenant.as_str()))
+        .bind(person.tenant.as_ref().map(crate::domain::ids::TenantId::as_str))
         .bind(expires_at.to_utc())
         .bind(MAX_CODES);
     query.execute(pool).await.map_err(StoreError::from)?;

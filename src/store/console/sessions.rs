@@ -185,7 +185,7 @@ pub(super) fn person((name, role, tenant): PersonRow) -> Result<Person, Outage> 
 async fn insert(pool: &PgPool, new: &NewSession<'_>) -> Result<Uuid, sqlx::Error> {
     let id = Uuid::now_v7();
     let Person { name, role, tenant } = new.person;
-    let tenant = tenant.as_ref().map(|tenant| tenant.as_str());
+    let tenant = tenant.as_ref().map(crate::domain::ids::TenantId::as_str);
     let mut tx = pool.begin().await?;
     sqlx::query(
         "DELETE FROM console_sessions WHERE session_sha256 IN

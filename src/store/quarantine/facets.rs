@@ -165,7 +165,7 @@ impl TimeBars {
     }
 
     /// The number of bars.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let seconds = (self.until.micros() - self.since.micros()) / 1_000_000;
         usize::try_from(seconds / self.width).unwrap_or(0)
     }
@@ -175,7 +175,7 @@ impl TimeBars {
 
 impl ExactCounts {
     fn of(rows: Vec<(String, String, i64, i64)>, bars: TimeBars) -> Self {
-        let mut counts = Self { bars: vec![0; bars.len()], ..Self::default() };
+        let mut counts = Self { bars: vec![0; bars.count()], ..Self::default() };
         for (kind, value, bar, count) in rows {
             let count = count.unsigned_abs();
             match kind.as_str() {
@@ -257,10 +257,10 @@ mod tests {
         ] {
             let bars = TimeBars::over(start, start.plus_seconds(seconds));
             assert_eq!(bars.width, width, "{seconds}");
-            assert!(i64::try_from(bars.len()).unwrap() <= BARS_MAX, "{bars:?}");
+            assert!(i64::try_from(bars.count()).unwrap() <= BARS_MAX, "{bars:?}");
             assert!(bars.until >= start.plus_seconds(seconds) && bars.since <= start);
         }
         let decades = TimeBars::over(start.plus_seconds(-3_000_000_000), start);
-        assert!(i64::try_from(decades.len()).unwrap() <= BARS_MAX, "{decades:?}");
+        assert!(i64::try_from(decades.count()).unwrap() <= BARS_MAX, "{decades:?}");
     }
 }

@@ -22,7 +22,7 @@ use crate::store::registry::audit::Actor;
 const LEASE: Duration = Duration::from_secs(10);
 
 /// A job without progress for so long is stalled.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// Takes the job that waits longest: one of its own, or one that no daemon works on.
 const CLAIM: &str = concat!(

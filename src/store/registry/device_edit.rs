@@ -25,6 +25,7 @@ pub struct DeviceEdit {
     /// The new status.
     pub status: Option<DeviceStatus>,
     /// The new site, or none.
+    #[expect(clippy::option_option, reason = "absent, null and a value differ")]
     pub site: Option<Option<String>>,
     /// A merge patch (RFC 7396) of the metadata.
     pub metadata: Option<Map<String, Value>>,

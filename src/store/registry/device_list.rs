@@ -68,6 +68,7 @@ pub struct DevicePlace {
     /// The device.
     pub device: String,
     /// When it was last heard, in a list that is sorted by it.
+    #[expect(clippy::option_option, reason = "in another order, never, and a time differ")]
     pub heard: Option<Option<Timestamp>>,
 }
 

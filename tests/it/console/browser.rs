@@ -128,7 +128,7 @@ impl Browser {
     pub fn read_token(&self) {
         let page = self.get("/console").page();
         let token = between(&page, "name=\"csrf\" value=\"", "\"").expect("a form with the token");
-        *self.csrf.borrow_mut() = token.to_owned();
+        token.clone_into(&mut self.csrf.borrow_mut());
     }
 
     fn keep(&self, answer: &Answer) {

@@ -14,9 +14,9 @@ fn only_a_person_who_is_signed_in_reaches_a_page() {
     let deep = "/console/devices?search=a%3Ab";
     let next = "/console/login?next=%2fconsole%2fdevices%3fsearch%3da%253ab";
     assert_eq!(nobody.get(deep).redirected(), next);
-    let part = nobody.get_with("/console", "HX-Request: true\r\n");
+    let partial = nobody.get_with("/console", "HX-Request: true\r\n");
     let expected = Some("/console/login?next=%2fconsole".to_owned());
-    assert_eq!((part.status, part.header("hx-redirect")), (401, expected));
+    assert_eq!((partial.status, partial.header("hx-redirect")), (401, expected));
     let page = nobody.get("/console/login");
     assert!(page.page().contains("name=\"token\""), "{page:?}");
     let refused = nobody.post("/console/login", &[("token", WRONG)]);

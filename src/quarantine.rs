@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::quarantine::filter::QuarantineFilter;
-use crate::store::reads::quarantine::{self as events, EventSummary, QuarantineCursor, Record};
+use crate::store::reads::quarantine::{self as events, EventSummary, Record};
 use crate::store::registry::audit::Actor;
 
 /// The quarantine, and who works on it.

@@ -1,11 +1,13 @@
 //! `/console/links`: the links to other brokers, what waits for them, and what they did not accept.
 //!
 //! Read it in this order: this file lists them, [`one`] shows a link with its dead letters,
-//! [`letter`] one dead letter, [`actions`] what a person does with them. It sends no message itself.
+//! [`letter`] one dead letter, [`actions`] what a person does with them,
+//! [`words`] the addresses and words that they share. It sends no message itself.
 
 mod actions;
 mod letter;
 mod one;
+mod words;
 
 use askama::Template;
 use axum::Router;
@@ -13,6 +15,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use self::words::{PATH, bytes, href, rate, tone_of};
 use super::filters;
 use super::frame::{Frame, NavPage};
 use super::page::{PageError, WebPage};
@@ -21,8 +24,6 @@ use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::http::TenantLinkView;
 use crate::link::overview::LinkOverview;
-
-const PATH: &str = "/console/links";
 
 /// The list of all links.
 #[derive(Template)]
@@ -51,26 +52,6 @@ pub(crate) fn routes() -> Router<ConsoleState> {
         .route("/console/links/{name}/forget", post(actions::forget))
         .route("/console/links/{name}/refused/{id}", get(letter::show))
         .route("/console/links/{name}/refused/{id}/discard", post(actions::discard))
-}
-
-/// The address of the page of a link.
-fn href(name: &str) -> String {
-    format!("{PATH}/{}", segment(name))
-}
-
-/// The address of a link in the API.
-fn target(name: &str) -> String {
-    format!("/api/v1/links/{}", segment(name))
-}
-
-/// The tone of a state.
-fn tone_of(state: &str) -> &'static str {
-    match state {
-        "up" => "ok",
-        "standby" | "connecting" => "info",
-        "throttled" | "unknown" => "warn",
-        _ => "bad",
-    }
 }
 
 // === private helpers ===
@@ -114,36 +95,5 @@ impl LinksPage {
 impl TenantLinksPage {
     fn href(link: &TenantLinkView) -> String {
         href(&link.link)
-    }
-}
-
-/// Messages a second, as a person reads them.
-fn rate(per_second: Option<f64>) -> String {
-    per_second.map_or_else(|| "–".to_owned(), |rate| format!("{rate:.1}/s"))
-}
-
-/// Bytes in the unit that fits.
-fn bytes(number: i64) -> String {
-    const UNITS: [(i64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    for (size, unit) in UNITS {
-        if number >= size {
-            let tenths = number / (size / 10).max(1);
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-    }
-    format!("{number} B")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_have_the_unit_that_fits() {
-        for (number, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")]
-        {
-            assert_eq!(bytes(number), text);
-        }
     }
 }

@@ -14,8 +14,9 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Clock;
 use crate::ingest::replay::{Replayed, Replayer};
 use crate::link::file;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::quarantine::filter::QuarantineFilter;
-use crate::store::reads::quarantine::{self as events, EventSummary, QuarantineCursor, Record};
+use crate::store::reads::quarantine::{self as events, EventSummary, Record};
 use crate::telemetry::ingest::IngestMetrics;
 
 /// Events fetched at once: each may hold a payload of `QUARANTINE_PAYLOAD_MAX` bytes.

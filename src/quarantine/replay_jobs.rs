@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::Quarantine;
 use super::search::as_search;
 use crate::domain::ports::Outage;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::quarantine::filter::QuarantineFilter;
-use crate::store::quarantine::replay_jobs::{
-    self as jobs, NewReplay, ReplayJob, ReplayJobError, ReplayStage, ReplayStatus, ResultCount,
-    StageTally,
+use crate::store::quarantine::replay_job::{
+    ReplayJob, ReplayStage, ReplayStatus, ResultCount, StageTally,
 };
-use crate::store::reads::quarantine::QuarantineCursor;
+use crate::store::quarantine::replay_jobs::{self as jobs, NewReplay, ReplayJobError};
 
 /// A result whose count in the replay differs from the dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use crate::lifecycle::backoff::Backoff;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::batch::sink::PgSink;
 use crate::store::connection::database::Database;
-use crate::store::quarantine::replay_jobs::ReplayStage;
+use crate::store::quarantine::replay_job::ReplayStage;
 use crate::store::quarantine::replay_turn::{self, ReplayTurn, TurnOutcome};
 use crate::store::reads::quarantine::{self as events, Record};
 use crate::store::registry::directory::PgDirectory;

@@ -18,8 +18,9 @@ use crate::command::table::{OutputFormat, fields, json, note, rows};
 use crate::command::text::{cell, moment, moment_or_none, printable};
 use crate::domain::ids::TenantId;
 use crate::http::views::replays::{ReplayJobView, ReplayResultView};
-use crate::store::quarantine::replay_jobs::{ReplayJob, ReplayJobError};
-use crate::store::reads::quarantine::QuarantineCursor;
+use crate::store::quarantine::cursor::QuarantineCursor;
+use crate::store::quarantine::replay_job::ReplayJob;
+use crate::store::quarantine::replay_jobs::ReplayJobError;
 
 /// How often a followed job is read.
 const INTERVAL: Duration = Duration::from_millis(400);

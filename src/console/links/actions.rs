@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
 
 use super::one::FILTERS;
-use super::{PATH, href, target};
+use super::words::{PATH, href, target};
 use crate::console::form::{FormFields, PageForm};
 use crate::console::frame::counted;
 use crate::console::notice::{Notice, Redirected};
@@ -82,7 +82,7 @@ pub(super) async fn refill(
             let bytes = i64::try_from(done.bytes).unwrap_or(i64::MAX);
             Notice::warning(format!(
                 "Dry run: {messages} ({}) would be queued again; nothing changed",
-                super::bytes(bytes)
+                super::words::bytes(bytes)
             ))
         }
     });

@@ -5,7 +5,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 
-use super::{href, target};
+use super::words::{href, target};
 use crate::console::filters;
 use crate::console::frame::{Frame, NavPage, shell_quoted};
 use crate::console::page::{PageError, WebPage};

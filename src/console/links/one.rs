@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use askama::Template;
 use axum::extract::{Path, State};
 
-use super::{bytes, href, rate, target, tone_of};
+use super::words::{bytes, href, rate, target, tone_of};
 use crate::console::filters;
 use crate::console::frame::{Frame, NavPage, shell_quoted};
 use crate::console::list::{FilterField, Pager, ROWS};

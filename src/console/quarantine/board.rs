@@ -166,13 +166,17 @@ fn shown_links(terms: &QuarantineTerms) -> Vec<FilterLink> {
     let replayed = format!("{rest} replayed:yes");
     let is_open = !is_all && own.as_deref() != Some("yes");
     vec![
-        link("Not replayed", QuarantineTerms::query(&rest, false).href(super::PATH), is_open),
+        link(
+            "Not replayed",
+            QuarantineTerms::query(&rest, false).href(super::terms::PATH),
+            is_open,
+        ),
         link(
             "Replayed",
-            QuarantineTerms::query(replayed.trim(), false).href(super::PATH),
+            QuarantineTerms::query(replayed.trim(), false).href(super::terms::PATH),
             own.as_deref() == Some("yes"),
         ),
-        link("All", QuarantineTerms::query(&rest, true).href(super::PATH), is_all),
+        link("All", QuarantineTerms::query(&rest, true).href(super::terms::PATH), is_all),
     ]
 }
 

@@ -24,7 +24,7 @@ use crate::domain::time::Timestamp;
 use crate::http::endpoints::explain::{CheckMade, Explained};
 use crate::http::endpoints::quarantine::{Discarded, Neighbours, RefusedMessage, Replay};
 use crate::http::{ApiFault, SignedIn};
-use crate::store::reads::quarantine::QuarantineCursor;
+use crate::store::quarantine::cursor::QuarantineCursor;
 
 /// Characters of an identifier that are typed before the message is discarded.
 const TYPED: usize = 8;

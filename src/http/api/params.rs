@@ -24,7 +24,7 @@ use crate::pki::crl::RevocationReason;
 use crate::store::certificates::{CertificateStatus, Handle};
 use crate::store::downlink::commands::CommandCursor;
 use crate::store::links::refused::RefusedPlace;
-use crate::store::reads::quarantine::QuarantineCursor;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::registry::tenants::TenantStatus;
 
 /// The default number of rows of a page.

@@ -23,8 +23,9 @@ use crate::http::views::events::EventView;
 use crate::quarantine::replay::{ReplayPlan, ReplayResult};
 use crate::quarantine::search::{narrowed, read_search};
 use crate::quarantine::{by_id, select};
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::quarantine::filter::QuarantineFilter;
-use crate::store::reads::quarantine::{QuarantineCursor, Record};
+use crate::store::reads::quarantine::Record;
 
 /// The most events of one replay request: each needs its own transaction, and the time of a request
 /// is limited.

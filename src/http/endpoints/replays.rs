@@ -20,8 +20,8 @@ use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::http::views::replays::ReplayJobView;
 use crate::quarantine::select;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::quarantine::replay_jobs::ReplayJobError;
-use crate::store::reads::quarantine::QuarantineCursor;
 
 /// The path of a job.
 #[derive(Debug, Deserialize, JsonSchema)]

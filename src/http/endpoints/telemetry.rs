@@ -18,7 +18,7 @@ use crate::http::api::problem::Problem;
 use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
 use crate::http::views::telemetry::{BucketView, TelemetryView};
-use crate::store::reads::quarantine::QuarantineCursor;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::reads::telemetry::{self, RowOrder, TelemetryRange};
 
 /// The default time span, in seconds: a day.

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::disk::{self, Unreachable};
 use crate::domain::finding::Finding;
-use crate::http::EstTlsFiles;
+use crate::http::est::tls::EstTlsFiles;
 
 /// Days before the end at which the certificate should be renewed.
 const WARNING_DAYS: f64 = 14.0;

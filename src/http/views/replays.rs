@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::quarantine::replay_jobs::{self, ChangedResult, storable};
-use crate::store::quarantine::replay_jobs::{ReplayJob, ResultCount, StageTally};
+use crate::store::quarantine::replay_job::{ReplayJob, ResultCount, StageTally};
 
 /// A job that dry-runs, and then replays, refused messages.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::link::LinkName;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
-use crate::store::reads::quarantine::QuarantineCursor;
+use crate::store::quarantine::cursor::QuarantineCursor;
 
 /// Events that a list looks at, if no index serves its conditions.
 pub const SCAN_MAX: i64 = 50_000;

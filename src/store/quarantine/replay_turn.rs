@@ -11,11 +11,12 @@ use sqlx::{PgPool, QueryBuilder};
 use uuid::Uuid;
 
 use super::filter::QuarantineFilter;
-use super::replay_jobs::{JobRow, ReplayStage, StageTally, job_columns};
+use super::replay_job::{JobRow, ReplayStage, StageTally, job_columns};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
-use crate::store::reads::quarantine::{self as events, QuarantineCursor};
+use crate::store::quarantine::cursor::QuarantineCursor;
+use crate::store::reads::quarantine::{self as events};
 use crate::store::registry::audit::Actor;
 
 /// How long a job belongs to the daemon that took it, without a further step.

@@ -3,9 +3,6 @@
 //! It decides nothing about a message, and returns no token and no hash. The transaction of a batch
 //! writes its refused messages ([`crate::store::batch::quarantine_rows`]).
 
-use std::fmt;
-use std::str::FromStr;
-
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -20,26 +17,12 @@ use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::store::error::StoreError;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::store::quarantine::filter::{QuarantineFilter, SCAN_MAX};
 use crate::store::registry::audit::{self, Actor, Entry};
 
 /// Events per discarding transaction, so that no lock lasts long.
 const DISCARD_CHUNK: i64 = 5_000;
-
-/// The position of an event in time order, where the next page begins. As text
-/// `<microseconds>-<id>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuarantineCursor {
-    /// When it was quarantined.
-    pub at: Timestamp,
-    /// Its identifier.
-    pub id: Uuid,
-}
-
-/// The text is no [`QuarantineCursor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected an event cursor, as printed by `sluice quarantine list`")]
-pub struct InvalidCursor;
 
 /// What a list shows of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -274,24 +257,6 @@ pub async fn discard(
     }
 }
 
-// === impl QuarantineCursor ===
-
-impl fmt::Display for QuarantineCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.at.micros(), self.id.simple())
-    }
-}
-
-impl FromStr for QuarantineCursor {
-    type Err = InvalidCursor;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let (at, id) = text.rsplit_once('-').ok_or(InvalidCursor)?;
-        let at = at.parse().map(Timestamp::from_micros).map_err(|_| InvalidCursor)?;
-        Ok(Self { at, id: Uuid::try_parse(id).map_err(|_| InvalidCursor)? })
-    }
-}
-
 // === impl EventSummary ===
 
 impl EventSummary {
@@ -381,21 +346,4 @@ async fn discard_chunk(
 
 fn outage(error: sqlx::Error) -> Outage {
     StoreError::from(error).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_reads_back_as_it_was_written() {
-        for micros in [1_795_000_000_123_456, -5] {
-            let place =
-                QuarantineCursor { at: Timestamp::from_micros(micros), id: Uuid::from_u128(7) };
-            assert_eq!(place.to_string().parse(), Ok(place));
-        }
-        for wrong in ["", "5", "5-", "-x", "a-00000000000000000000000000000007"] {
-            assert_eq!(wrong.parse::<QuarantineCursor>(), Err(InvalidCursor), "{wrong}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use super::quarantine::QuarantineCursor;
+use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::link::LinkName;
 use crate::domain::ports::Outage;

@@ -127,7 +127,7 @@ fn what_ten_replays_have_refused_is_left_out_unless_it_is_chosen() {
     let all = done(&api, &order(&api, &json!({ "all": true })));
     let refused = |count| row("refused", "UNREGISTERED_DEVICE", count);
     assert_eq!(results(&all), [row("left out", "", 1), refused(1)]);
-    let left_out = all["results"].as_array().unwrap().iter();
+    let mut left_out = all["results"].as_array().unwrap().iter();
     let left_out = left_out.rfind(|row| row["result"] == "left out").unwrap();
     let chosen = done(&api, &order(&api, &json!({ "ids": [left_out["example"]] })));
     assert_eq!(results(&chosen), [refused(1)]);

@@ -72,7 +72,26 @@ fn the_audit_log_is_found_by_api_command_and_page() {
     let table = it.settings.run(&["audit", "list", "--limit", "1", "--search", "tenant:acme"]);
     assert!(table.contains("pump-1") && !table.contains("pump-2"), "{table}");
 
-    // The page: rows, links, an escaped change, the search that cannot be read, the file.
+    is_shown_by_the_page(&admin);
+
+    // A viewer of one tenant sees its entries alone.
+    let add =
+        ["operator", "add", "zed", "--role", "viewer", "--tenant", "acme", "--output", "json"];
+    let made: Value = serde_json::from_str(&it.settings.run(&add)).unwrap();
+    let zed = Browser::signed_in(port, made["token"].as_str().unwrap());
+    for search in ["", "tenant:zeta", "actor:console:bob"] {
+        let seen = zed.api("GET", &format!("/audit?search={search}"), None).ok(200);
+        assert!(!seen.to_string().contains("zeta"), "{search}: {seen}");
+        assert_eq!(found(&seen).is_empty(), !search.is_empty(), "{search}");
+    }
+    assert!(!zed.get("/console/audit").page().contains("console:bob"));
+    zed.api("GET", "/audit?tenant=zeta", None).problem(403, "forbidden");
+    assert_eq!(ask(port, "GET", "/api/v1/audit", "Host: localhost\r\n", b"").status, 401);
+    assert_eq!(json!(zed.api("GET", "/audit?cursor=x", None).status), 400);
+}
+
+fn is_shown_by_the_page(admin: &Browser) {
+    // Rows, links, an escaped change, the search that cannot be read, the file.
     let page = admin.get("/console/audit?search=action%3Adevice.status").page();
     assert!(page.contains("/console/devices/acme/pump-1"), "{page}");
     assert!(page.contains("from: ACTIVE") && !page.contains("<b>INACTIVE"), "{page}");
@@ -90,19 +109,4 @@ fn the_audit_log_is_found_by_api_command_and_page() {
     let lines: Vec<_> = file.text().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[1].contains(",'=cmd,session.end,"), "{lines:?}");
-
-    // A viewer of one tenant sees its entries alone.
-    let add =
-        ["operator", "add", "zed", "--role", "viewer", "--tenant", "acme", "--output", "json"];
-    let made: Value = serde_json::from_str(&it.settings.run(&add)).unwrap();
-    let zed = Browser::signed_in(port, made["token"].as_str().unwrap());
-    for search in ["", "tenant:zeta", "actor:console:bob"] {
-        let seen = zed.api("GET", &format!("/audit?search={search}"), None).ok(200);
-        assert!(!seen.to_string().contains("zeta"), "{search}: {seen}");
-        assert_eq!(found(&seen).is_empty(), !search.is_empty(), "{search}");
-    }
-    assert!(!zed.get("/console/audit").page().contains("console:bob"));
-    zed.api("GET", "/audit?tenant=zeta", None).problem(403, "forbidden");
-    assert_eq!(ask(port, "GET", "/api/v1/audit", "Host: localhost\r\n", b"").status, 401);
-    assert_eq!(json!(zed.api("GET", "/audit?cursor=x", None).status), 400);
 }

@@ -9,7 +9,7 @@ use crate::api::linked::{FILE, ROWS};
 use crate::support::wait;
 
 #[test]
-fn a_person_reads_links_and_mends_what_they_did_not_accept() {
+fn a_person_reads_links_and_works_on_what_they_did_not_accept() {
     let it = builder().database().file("LINKS_PATH", "links.toml", FILE).start();
     let admin = Browser::signed_in(it.listening("HTTP_BIND"), TOKEN);
     wait::until("the schema is there", || admin.api("GET", "/tenants", None).status == 200);

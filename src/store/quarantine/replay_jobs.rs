@@ -9,9 +9,7 @@ use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
 
 use super::filter::QuarantineFilter;
-use super::replay_job::{
-    ALL_TENANTS, JobRow, ReplayJob, ReplayStage, ReplayStatus, job_columns,
-};
+use super::replay_job::{ALL_TENANTS, JobRow, ReplayJob, ReplayStage, ReplayStatus, job_columns};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;

@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use crate::store::quarantine::cursor::QuarantineCursor;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::link::LinkName;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::error::StoreError;
+use crate::store::quarantine::cursor::QuarantineCursor;
 
 /// Time limit of a query: people wait for it, and the write path shares the server.
 const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'";

@@ -134,10 +134,21 @@ fn no_route_shows_or_changes_another_tenants_rows() {
             let text = shown(reply);
             assert!(!text.contains(MARK), "{caller} {request}: {text}");
             // Without the parameter a list of all tenants is one of the caller's own.
-            let is_own_list = [&LISTS[..], &["certificates", "certificates/expiry", "ca", "crl", "quarantine/facets", "audit", "overview"]]
-                .concat()
-                .iter()
-                .any(|list| request["route"] == *list && request["parameters"]["tenant"].is_null());
+            let is_own_list = [
+                &LISTS[..],
+                &[
+                    "certificates",
+                    "certificates/expiry",
+                    "ca",
+                    "crl",
+                    "quarantine/facets",
+                    "audit",
+                    "overview",
+                ],
+            ]
+            .concat()
+            .iter()
+            .any(|list| request["route"] == *list && request["parameters"]["tenant"].is_null());
             if !is_public && !is_own_list {
                 assert!([400, 403, 404].contains(&reply.state), "{caller} {request}: {text}");
             }

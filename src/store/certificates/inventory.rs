@@ -2,9 +2,9 @@
 //!
 //! It only reads. A count stops at [`CERTIFICATES_COUNTED_MAX`], and each query has a time limit.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, QueryBuilder, Transaction};
+use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
 use super::{
@@ -31,20 +31,15 @@ const PATIENCE: &str = "SET LOCAL statement_timeout = '10s'; SET LOCAL jit = off
 const REPLACED: &str =
     "EXISTS (SELECT FROM device_certificates n WHERE n.replaces = c.id AND n.status = 'ACTIVE')";
 
-/// One scan of the ACTIVE certificates: by week, and past, due, later.
-const WEEKS: &str = "WITH ends AS MATERIALIZED (SELECT c.not_after, n.replaces IS NOT NULL AS is_replaced \
-        FROM device_certificates c LEFT JOIN (SELECT DISTINCT replaces FROM device_certificates \
-            WHERE replaces IS NOT NULL AND status = 'ACTIVE') n ON n.replaces = c.id \
-        WHERE c.status = 'ACTIVE' AND ($1::text IS NULL OR c.tenant_id = $1)) \
-    SELECT 0 AS kind, date_trunc('week', not_after AT TIME ZONE 'UTC')::date AS first_day, count(*) AS ending, \
-        count(*) FILTER (WHERE NOT is_replaced) AS unreplaced \
-    FROM ends WHERE not_after >= $2 AND not_after < $3 GROUP BY 2 \
-    UNION ALL SELECT 1, NULL, count(*) FILTER (WHERE not_after < $2), \
-        count(*) FILTER (WHERE not_after < $2 AND NOT is_replaced) FROM ends \
-    UNION ALL SELECT 2, NULL, count(*) FILTER (WHERE not_after >= $2 AND not_after < $4), \
-        count(*) FILTER (WHERE not_after >= $2 AND not_after < $4 AND NOT is_replaced) FROM ends \
-    UNION ALL SELECT 3, NULL, count(*) FILTER (WHERE not_after >= $3), \
-        count(*) FILTER (WHERE not_after >= $3 AND NOT is_replaced) FROM ends";
+/// The ACTIVE certificates by the week of their end (-1: past, 26: later) and whether they are due;
+/// once all of them, once those that an ACTIVE one replaces. It is faster than one join of both.
+const WEEKS: &str = "WITH ends AS (SELECT c.id, CASE WHEN c.not_after < $2 THEN -1 \
+            ELSE least((extract(epoch FROM least(c.not_after, '9998-12-31Z'))::bigint - $3) / 604800, $5)::int END AS week, \
+            c.not_after >= $2 AND c.not_after < $4 AS is_due \
+        FROM device_certificates c WHERE c.status = 'ACTIVE' AND ($1::text IS NULL OR c.tenant_id = $1)) \
+    SELECT week, is_due, false AS is_replaced, count(*) AS number FROM ends GROUP BY 1, 2 \
+    UNION ALL SELECT week, is_due, true, count(*) FROM ends WHERE id IN \
+        (SELECT replaces FROM device_certificates WHERE replaces IS NOT NULL AND status = 'ACTIVE') GROUP BY 1, 2";
 
 /// Which certificates to list, and how.
 #[derive(Clone, Debug, Default)]
@@ -102,11 +97,10 @@ pub struct ExpiryCounts {
 
 #[derive(sqlx::FromRow)]
 struct EndRow {
-    /// 0: of a week, 1: past, 2: due, 3: later.
-    kind: i32,
-    first_day: Option<NaiveDate>,
-    ending: i64,
-    unreplaced: i64,
+    week: i32,
+    is_due: bool,
+    is_replaced: bool,
+    number: i64,
 }
 
 /// Lists a page of certificates.
@@ -155,25 +149,24 @@ pub async fn count_ends(
     tenant: Option<&TenantId>,
     now: Timestamp,
 ) -> Result<ExpiryCounts, CertificateError> {
-    let today = now.to_utc().date_naive();
-    let monday = today.week(chrono::Weekday::Mon).first_day();
-    let mondays: Vec<NaiveDate> = monday.iter_weeks().take(EXPIRY_WEEKS as usize + 1).collect();
-    let end = mondays.last().copied().unwrap_or(monday);
-    let until: DateTime<Utc> = end.and_time(chrono::NaiveTime::MIN).and_utc();
+    let monday = now.to_utc().date_naive().week(chrono::Weekday::Mon).first_day();
+    let begin_of_weeks = monday.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
     let due = now.plus_seconds(i64::from(DUE_DAYS) * 86_400).to_utc();
+    let later = i32::try_from(EXPIRY_WEEKS).unwrap_or(i32::MAX);
     let mut tx = begin(pool).await?;
-    let query = sqlx::query_as(AssertSqlSafe(WEEKS)).bind(tenant.map(TenantId::as_str));
-    let query = query.bind(now.to_utc()).bind(until).bind(due);
+    let query = sqlx::query_as(WEEKS).bind(tenant.map(TenantId::as_str)).bind(now.to_utc());
+    let query = query.bind(begin_of_weeks).bind(due).bind(later);
     let rows: Vec<EndRow> = query.fetch_all(&mut *tx).await?;
-    let sum =
-        |kind| rows.iter().find(|row| row.kind == kind).map(EndRow::count).unwrap_or_default();
-    let (past, due, later) = (sum(1), sum(2), sum(3));
-    let weeks = mondays.iter().take(EXPIRY_WEEKS as usize).map(|&first_day| {
-        let row = rows.iter().find(|row| row.first_day == Some(first_day));
-        let EndCount { ending, unreplaced } = row.map(EndRow::count).unwrap_or_default();
+    let weeks = monday.iter_weeks().zip(0..later).map(|(first_day, place)| {
+        let EndCount { ending, unreplaced } = EndCount::of(&rows, |row| row.week == place);
         ExpiryWeek { first_day, ending, unreplaced }
     });
-    Ok(ExpiryCounts { past, due, weeks: weeks.collect(), later })
+    Ok(ExpiryCounts {
+        past: EndCount::of(&rows, |row| row.week < 0),
+        due: EndCount::of(&rows, |row| row.is_due),
+        weeks: weeks.collect(),
+        later: EndCount::of(&rows, |row| row.week == later),
+    })
 }
 
 /// Counts the ACTIVE certificates that this authority issued, and those of others.
@@ -266,12 +259,17 @@ impl CertificateFilter {
     }
 }
 
-// === impl EndRow ===
+// === impl EndCount ===
 
-impl EndRow {
-    fn count(&self) -> EndCount {
-        let number = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
-        EndCount { ending: number(self.ending), unreplaced: number(self.unreplaced) }
+impl EndCount {
+    /// The sum of these rows.
+    fn of(rows: &[EndRow], is_meant: impl Fn(&EndRow) -> bool) -> Self {
+        let sum = |is_replaced| {
+            let meant = rows.iter().filter(|row| row.is_replaced == is_replaced && is_meant(row));
+            u32::try_from(meant.map(|row| row.number).sum::<i64>()).unwrap_or(u32::MAX)
+        };
+        let ending = sum(false);
+        Self { ending, unreplaced: ending.saturating_sub(sum(true)) }
     }
 }
 

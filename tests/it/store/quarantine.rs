@@ -3,8 +3,8 @@
 
 use sluice::domain::refusal::Reason;
 use sluice::domain::time::Timestamp;
-use sluice::store::quarantine::filter::QuarantineFilter;
 use sluice::store::quarantine::cursor::QuarantineCursor;
+use sluice::store::quarantine::filter::QuarantineFilter;
 use sluice::store::reads::quarantine::{fetch, list};
 
 use super::harness;

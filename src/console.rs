@@ -68,7 +68,7 @@ use axum::routing::{get, post};
 use crate::http::{PageApi, page_router};
 pub use keys::console_keys_table;
 use page::{PageError, frame_errors};
-pub(crate) use state::ConsoleState;
+use state::ConsoleState;
 
 /// The router of all pages.
 pub fn console_router(api: &PageApi) -> Router {

@@ -12,7 +12,6 @@ pub(crate) enum NavPage {
     Certificates,
     Quarantine,
     Access,
-    Live,
     Audit,
     Ca,
     Links,
@@ -39,13 +38,12 @@ pub(crate) struct NavEntry {
 
 /// The entries of the navigation, in its order.
 #[rustfmt::skip]
-pub(crate) const NAVIGATION: [NavEntry; 12] = [
+pub(crate) const NAVIGATION: [NavEntry; 11] = [
     entry(NavPage::Overview, "Overview", "/console", 'o'),
     entry(NavPage::Devices, "Devices", "/console/devices", 'd'),
     entry(NavPage::Certificates, "Certificates", "/console/certificates", 'c'),
     entry(NavPage::Quarantine, "Quarantine", "/console/quarantine", 'q'),
     entry(NavPage::Access, "Access", "/console/access", 'a'),
-    entry(NavPage::Live, "Live", "/console/live", 'l'),
     entry(NavPage::Audit, "Audit", "/console/audit", 'u'),
     entry(NavPage::Ca, "CA and CRL", "/console/ca", 'r').minor(),
     entry(NavPage::Links, "Links", "/console/links", 'n').minor(),

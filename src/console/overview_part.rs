@@ -143,7 +143,7 @@ fn tiles(view: &OverviewView) -> Vec<FlowTile> {
             value: short(rates.stored),
             unit: "/s",
             note: "last hour".to_owned(),
-            href: "/console/live",
+            href: "/console/devices?sort=-last_heard",
             chart: line("Stored, last hour", "/s", "", each(|point| Some(point.rates.stored))),
         },
         FlowTile {
@@ -159,7 +159,7 @@ fn tiles(view: &OverviewView) -> Vec<FlowTile> {
             value: short(rates.duplicate),
             unit: "/s",
             note: "sent again, stored once".to_owned(),
-            href: "/console/live",
+            href: "/console/devices?sort=-last_heard",
             chart: line("Duplicate, last hour", "/s", "quiet", each(|p| Some(p.rates.duplicate))),
         },
         FlowTile {

@@ -19,12 +19,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::ConsoleState;
 use super::filters;
 use super::frame::{Frame, NavPage, shell_quoted};
 use super::list::{Pager, ROWS};
 use super::page::{Page, PageError};
 use super::query::PageQuery;
+use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::clock;
 use crate::http::api::page::Page as ApiPage;

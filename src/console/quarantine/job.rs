@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::terms::PATH;
-use crate::console::ConsoleState;
 use crate::console::filters::{self, thousands};
 use crate::console::form::PageForm;
 use crate::console::frame::counted;
@@ -19,6 +18,7 @@ use crate::console::markup::Markup;
 use crate::console::notice::{Notice, Redirected};
 use crate::console::page::{Page, PageError};
 use crate::console::query::{PageQuery, segment};
+use crate::console::state::ConsoleState;
 use crate::console::svg::{Share, stack_bar};
 use crate::console::visit::Visit;
 use crate::http::views::replays::{ReplayJobView, ReplayResultView};

@@ -57,7 +57,7 @@ pub enum QuarantineCommand {
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Work with replay jobs, which the daemon runs in the background
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  sluice quarantine replays list --tenant acme")]
     Replays(ReplaysCommand),
     /// Delete refused messages permanently
     #[command(

@@ -133,6 +133,8 @@ fn others(recorder: &Recorder<'_>) {
     recorder.get("/quarantine", &[]);
     recorder.get("/quarantine/{id}", &["00000000-0000-0000-0000-000000000001"]);
     recorder.get("/quarantine/facets", &[]);
+    let place = format!("1-{:032x}", 1);
+    recorder.get(&format!("/quarantine/neighbours?cursor={place}"), &[]);
     recorder.get("/quarantine/{id}/explain", &["00000000-0000-0000-0000-000000000001"]);
     replays(recorder);
     recorder.post("/quarantine/replay", &[], &json!({ "all": true }));

@@ -36,6 +36,8 @@ pub struct ApiDaemon {
 pub struct Answer {
     pub status: u16,
     pub head: String,
+    /// The head as it was sent.
+    pub sent_head: String,
     pub body: Vec<u8>,
 }
 
@@ -145,6 +147,7 @@ pub fn ask(port: u16, method: &str, path: &str, headers: &str, body: &[u8]) -> A
     Answer {
         status: head[9..12].parse().unwrap(),
         head: head.to_lowercase(),
+        sent_head: head,
         body: answer[end + 4..].to_vec(),
     }
 }

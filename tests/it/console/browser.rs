@@ -132,13 +132,11 @@ impl Browser {
     }
 
     fn keep(&self, answer: &Answer) {
-        let lines = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+        let lines = answer.sent_head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
         for line in lines {
             let (pair, attributes) = line.split_once(';').unwrap_or((line, ""));
             let (name, value) = pair.split_once('=').expect("a cookie");
-            // The head of an answer is in lower case.
-            let name = if name == "__host-sluice" { "__Host-sluice" } else { name };
-            if attributes.contains("max-age=0") {
+            if attributes.to_lowercase().contains("max-age=0") {
                 self.cookies.borrow_mut().remove(name);
             } else {
                 self.cookies.borrow_mut().insert(name.to_owned(), value.to_owned());

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::browser::Browser;
-use crate::api::client::{TOKEN, builder};
+use crate::api::client::{TOKEN, ask, builder};
 use crate::support::postgres::{PASSWORD, Postgres};
 use crate::support::wait::{for_some, until};
 
@@ -49,10 +49,13 @@ fn without_broker_and_postgres_the_doctor_says_so() {
     let postgres = Postgres::private();
     let database = postgres.database();
     let it = builder().on_database(&database).start();
-    let admin = Browser::signed_in(it.listening("HTTP_BIND"), TOKEN);
+    let port = it.listening("HTTP_BIND");
+    let admin = Browser::signed_in(port, TOKEN);
     postgres.stop();
     let report = for_some("the examination ends", || {
-        let report = admin.api("GET", "/doctor?max_age=3600&wait=1", None);
+        // A session is read from Postgres; the admin token is not.
+        let bearer = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\n");
+        let report = ask(port, "GET", "/api/v1/doctor?max_age=3600&wait=1", &bearer, b"");
         (report.status == 200 && report.ok(200)["state"] == "done").then(|| report.ok(200))
     });
     assert_eq!(levels(&report, "Postgres"), ["error"], "{report:#}");

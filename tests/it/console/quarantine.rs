@@ -120,9 +120,10 @@ fn a_viewer_reads_without_payloads_and_a_person_of_a_tenant_only_there() {
     let (_it, admin) = daemon(REFUSED);
     let viewer = Browser::signed_in(admin.port, VIEWER);
     let page = viewer.get("/console/quarantine").page();
-    assert!(
-        page.contains("acme/pump-99") && !page.contains("Dry run") && !page.contains("Discard")
-    );
+    assert!(page.contains("acme/pump-99"), "{page}");
+    for change in ["data-key=\"d\"", "/console/quarantine/discard", "/console/quarantine/dry-run"] {
+        assert!(!page.contains(change), "{change} in {page}");
+    }
     let message = "/console/quarantine/00000000-0000-0000-0000-000000000001";
     let page = viewer.get(message).page();
     assert!(page.contains("CONSOLE_VIEWER_PAYLOADS") && !page.contains("metrics"), "{page}");
@@ -138,7 +139,7 @@ fn a_viewer_reads_without_payloads_and_a_person_of_a_tenant_only_there() {
     let zoe = Browser::signed_in(admin.port, OF_ZETA);
     let page = zoe.get("/console/quarantine").page();
     assert!(
-        page.contains("zeta/z") && !page.contains("acme") && !page.contains("12,481"),
+        page.contains("zeta/z") && !page.contains("acme/") && !page.contains("12,481"),
         "{page}"
     );
     assert_eq!(zoe.get(message).status, 404);
@@ -184,7 +185,8 @@ fn a_message_is_shown_as_text_whatever_it_contains() {
 
     let back = admin.post(&format!("{}/replay", path(3)), &[]).redirected();
     assert_eq!(back, path(3));
-    assert!(admin.get(&back).page().contains("The message: stored"));
+    let page = admin.get(&back).page();
+    assert!(page.contains("The message: stored"), "{page}");
     let back = admin.post(&format!("{}/replay", path(2)), &[]).redirected();
     assert!(admin.get(&back).page().contains("Refused again: BAD_PAYLOAD"));
     assert!(

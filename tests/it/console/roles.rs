@@ -112,7 +112,8 @@ fn each_route_is_open_to_its_role_and_to_no_lower_one() {
 
 fn another_tenants_viewer_finds_nothing(people: &People, routes: &[(String, String, String)]) {
     let token = people.add("zed", &["--role", "viewer", "--tenant", "zeta"]);
-    for (method, path, _) in routes {
+    // The document of the API is the same for all, and its examples name a device.
+    for (method, path, _) in routes.iter().filter(|(_, path, _)| !path.ends_with("openapi.json")) {
         let path = path.replace("/none", "/acme").replace("/device/", "/pump-1/");
         let answer = people.call(&token, method, &path);
         assert!(!answer.text().contains("pump-1\""), "{method} {path}: {}", answer.text());

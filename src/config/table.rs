@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 106] = [
+    const PROMISED: [(&str, Option<&str>); 120] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -154,6 +154,7 @@ mod tests {
         ("RATE_LIMIT_RPS", Some("0")),
         ("RATE_LIMIT_BURST", Some("50")),
         ("QUARANTINE_MAX_PER_MINUTE", Some("600")),
+        ("QUARANTINE_REPLAY_RPS", Some("500")),
         ("KEEP_EXTRA_FIELDS", Some("0")),
         ("COMMAND_WINDOW", Some("8")),
         ("COMMAND_TTL_SECONDS", Some("3600")),
@@ -208,6 +209,19 @@ mod tests {
         ("HOOKS_SECRET", None),
         ("HOOKS_RESERVED_NAMES", None),
         ("ADMIN_TOKEN", None),
+        ("CONSOLE", Some("1")),
+        ("CONSOLE_HTTPS", Some("auto")),
+        ("CONSOLE_SESSION_HOURS", Some("12")),
+        ("CONSOLE_IDLE_MINUTES", Some("60")),
+        ("CONSOLE_VIEWER_PAYLOADS", Some("0")),
+        ("CONSOLE_URL", None),
+        ("CONSOLE_TRUSTED_PROXIES", None),
+        ("CONSOLE_PROXY_LOGIN", Some("0")),
+        ("CONSOLE_GROUP_ROLES", None),
+        ("CONSOLE_OIDC_ISSUER", None),
+        ("CONSOLE_OIDC_CLIENT_ID", None),
+        ("CONSOLE_OIDC_CLIENT_SECRET", None),
+        ("CONSOLE_OIDC_SCOPES", Some("openid profile email")),
         ("EST_BIND", None),
         ("EST_SERVER_CERT", None),
         ("EST_SERVER_KEY", None),

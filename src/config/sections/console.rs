@@ -250,7 +250,10 @@ mod tests {
     #[test]
     fn what_belongs_together_is_set_together() {
         for (pairs, expected) in [
-            (&[("CONSOLE_PROXY_LOGIN", "1")][..], "name the proxies"),
+            (
+                &[("CONSOLE_PROXY_LOGIN", "1"), ("CONSOLE_GROUP_ROLES", "ops=admin")][..],
+                "name the proxies",
+            ),
             (
                 &[("CONSOLE_PROXY_LOGIN", "1"), ("CONSOLE_TRUSTED_PROXIES", "10.0.0.1")],
                 "which role each group has",

@@ -157,7 +157,7 @@ mod tests {
         let refused = json!([{
             "id": "00000000-0000-0000-0000-000000000001", "quarantined_at": "2026-11-20T11:00:00Z",
             "received_at": "2026-11-20T11:00:00Z", "topic": "t", "tenant_id": "acme", "device_id": "pump-7",
-            "reason": "TOKEN_MISSING", "detail": "no token", "payload_bytes": 1, "replayed_at": null, "link": null,
+            "reason": "TOKEN_MISSING", "detail": "no token", "payload_bytes": 1, "replayed_at": null, "link": null, "replay_attempts": 0,
         }]);
         let healthy = texts(&json!({}), &held, &none);
         assert_eq!(healthy, ["ok Authenticated by certificate 3f9a1122… until 2027-03-01."]);

@@ -206,16 +206,19 @@ impl ConsoleConfig {
         };
         let proxies = reader.optional_text("CONSOLE_TRUSTED_PROXIES");
         let groups = reader.optional_text("CONSOLE_GROUP_ROLES");
+        // Each setting is read once: reading reports an invalid value.
+        let url = reader.optional_text("CONSOLE_URL");
+        let oidc = read_oidc(reader, url.as_deref(), groups.is_some());
         Self {
             is_on: reader.switch("CONSOLE"),
             https,
             session: MINUTE * 60 * reader.whole::<u32>("CONSOLE_SESSION_HOURS"),
             idle: MINUTE * reader.whole::<u32>("CONSOLE_IDLE_MINUTES"),
             viewer_payloads: reader.switch("CONSOLE_VIEWER_PAYLOADS"),
-            url: reader.optional_text("CONSOLE_URL"),
+            url,
             is_proxy_login: reader.switch("CONSOLE_PROXY_LOGIN"),
             trusted_proxies: proxies.and_then(|text| networks(&text)).unwrap_or_default(),
-            oidc: read_oidc(reader),
+            oidc,
             group_roles: groups.and_then(|text| parse_group_roles(&text)).unwrap_or_default(),
         }
     }
@@ -223,16 +226,20 @@ impl ConsoleConfig {
 
 // === private helpers ===
 
-fn read_oidc(reader: &mut SettingReader) -> Option<OidcConfig> {
+fn read_oidc(
+    reader: &mut SettingReader,
+    url: Option<&str>,
+    has_group_roles: bool,
+) -> Option<OidcConfig> {
     let issuer = reader.optional_text("CONSOLE_OIDC_ISSUER");
     let client_id = reader.optional_text("CONSOLE_OIDC_CLIENT_ID");
     let client_secret = reader.secret("CONSOLE_OIDC_CLIENT_SECRET");
-    let (scopes, url) = (reader.text("CONSOLE_OIDC_SCOPES"), reader.optional_text("CONSOLE_URL"));
+    let scopes = reader.text("CONSOLE_OIDC_SCOPES");
     let issuer = issuer?;
     let needed = [
         ("CONSOLE_OIDC_CLIENT_ID", client_id.is_some()),
         ("CONSOLE_URL", url.is_some()),
-        ("CONSOLE_GROUP_ROLES", reader.optional_text("CONSOLE_GROUP_ROLES").is_some()),
+        ("CONSOLE_GROUP_ROLES", has_group_roles),
     ];
     for (name, _) in needed.into_iter().filter(|(_, is_set)| !is_set) {
         reader
@@ -258,7 +265,22 @@ mod tests {
                 &[("CONSOLE_PROXY_LOGIN", "1"), ("CONSOLE_TRUSTED_PROXIES", "10.0.0.1")],
                 "which role each group has",
             ),
-            (&[("CONSOLE_OIDC_ISSUER", "https://id.example.org")], "CONSOLE_OIDC_CLIENT_ID"),
+            (
+                &[
+                    ("CONSOLE_OIDC_ISSUER", "https://id.example.org"),
+                    ("CONSOLE_URL", "https://sluice.example.org"),
+                    ("CONSOLE_GROUP_ROLES", "ops=admin"),
+                ],
+                "CONSOLE_OIDC_CLIENT_ID",
+            ),
+            (
+                &[
+                    ("CONSOLE_OIDC_ISSUER", "https://id.example.org"),
+                    ("CONSOLE_OIDC_CLIENT_ID", "sluice"),
+                    ("CONSOLE_GROUP_ROLES", "ops=admin"),
+                ],
+                "CONSOLE_URL",
+            ),
             (
                 &[
                     ("CONSOLE_OIDC_ISSUER", "https://id.example.org"),
@@ -276,6 +298,14 @@ mod tests {
         ] {
             let text = error(&environment(pairs));
             assert!(text.contains(expected), "{pairs:?}: {text}");
+        }
+        // An issuer alone misses all three settings that belong to it.
+        let alone = environment(&[("CONSOLE_OIDC_ISSUER", "https://id.example.org")]);
+        let errors = Config::load(&alone).unwrap_err();
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        for missing in ["CONSOLE_OIDC_CLIENT_ID", "CONSOLE_URL", "CONSOLE_GROUP_ROLES"] {
+            let says = format!("{missing} is not set");
+            assert!(texts.iter().any(|text| text.contains(&says)), "{missing}: {texts:?}");
         }
         let config = Config::load(&environment(&[])).unwrap().config.console;
         assert!(config.is_on && !config.viewer_payloads && config.oidc.is_none());

@@ -82,9 +82,12 @@ impl PayloadWriter<'_> {
     }
 
     fn topic(&self) -> String {
-        // Under the device's own prefix, so that the broker's access rules allow it.
-        let wrong = if self.fault == Some(Reason::BadTopicFormat) { "//x" } else { "" };
-        format!("tenant/{}/device/{}/{}{wrong}", self.tenant, self.device, self.profile.msg_type())
+        // The broker's access rules allow a device levels below `telemetry`, and below no other type.
+        let own = match self.fault {
+            Some(Reason::BadTopicFormat) => "telemetry//x",
+            _ => self.profile.msg_type(),
+        };
+        format!("tenant/{}/device/{}/{own}", self.tenant, self.device)
     }
 
     fn payload(&self, now: Timestamp) -> String {

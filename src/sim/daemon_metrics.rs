@@ -81,6 +81,11 @@ impl DaemonFigures {
         self.stored + self.duplicates + self.quarantined
     }
 
+    /// Those of them that a person has replayed from the quarantine: they did not come from the broker.
+    pub const fn replayed(&self) -> u64 {
+        self.kept().saturating_sub(self.received.saturating_sub(self.ignored))
+    }
+
     /// The difference to an `earlier` snapshot of the same daemon; `in_flight` stays the current
     /// value.
     #[must_use]

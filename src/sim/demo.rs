@@ -1,7 +1,8 @@
 //! `sluice demo`: a simulated fleet publishes to its own daemon, and the screen shows what happens
 //! to the messages.
 //!
-//! In reading order: [`args`] are the arguments, [`mod@prepare`] registers the fleet,
+//! In reading order: [`args`] are the arguments, [`mod@prepare`] registers the fleet and
+//! [`idle_devices`] devices for the console,
 //! [`daemon_process`] starts the daemon, [`running`] is the run itself: [`traffic`] publishes,
 //! [`revocation`] revokes one device and [`revocation_report`] describes it, [`way_back`] is the
 //! device that answers a command and renews its certificate, [`screen`] draws.
@@ -13,6 +14,7 @@
 
 pub(crate) mod args;
 pub(crate) mod daemon_process;
+pub(crate) mod idle_devices;
 pub(crate) mod prepare;
 pub(crate) mod revocation;
 pub(crate) mod revocation_report;
@@ -23,6 +25,7 @@ pub(crate) mod traffic;
 pub(crate) mod way_back;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -37,6 +40,9 @@ use crate::command::context::CommandContext;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{self, OutputFormat};
 use crate::config::{Config, Sources};
+use crate::domain::caller::CallerRole;
+use crate::domain::operator::Person;
+use crate::registry::operators::{self, LINK_SECONDS};
 use args::DemoArgs;
 use daemon_process::Launch;
 use prepare::EnrolledFleet;
@@ -101,9 +107,10 @@ async fn prepare(
     print_note(output, "registering the devices and issuing their certificates")?;
     let (enrolled, watch) = prepare::enroll(&fleet, config, &args.certificates).await?;
     print_note(output, &describe_fleet(args, &fleet, &enrolled))?;
-    let (ops, shutdown_timeout) = (config.http.ops_bind, config.process.shutdown_timeout);
+    let (ops, api) = (config.http.ops_bind, config.http.api_bind);
+    let shutdown_timeout = config.process.shutdown_timeout;
     let mut daemon =
-        Launch { sources, ops, rate_limit, log: &args.log, shutdown_timeout }.start().await?;
+        Launch { sources, ops, api, rate_limit, log: &args.log, shutdown_timeout }.start().await?;
     let ops = daemon.ops();
     print_note(
         output,
@@ -118,6 +125,7 @@ async fn prepare(
         failure = daemon.died() => return Err(failure),
     };
     note_earlier_messages(output, before.kept())?;
+    note_console(output, config, daemon.api(), &enrolled.operator).await?;
     let (tally, attempts) = (TrafficTally::default(), ConnectAttempts::default());
     let devices = connect_devices(args, config, &fleet, enrolled, &tally, &attempts).await?;
     print_note(output, "")?;
@@ -142,6 +150,26 @@ fn note_earlier_messages(output: OutputFormat, kept: u64) -> Result<(), Failure>
     }
     let note =
         format!("the broker still had {kept} messages of an earlier run; Sluice has stored them");
+    print_note(output, &note)
+}
+
+/// Prints a link that signs in at the console.
+async fn note_console(
+    output: OutputFormat,
+    config: &Config,
+    api: SocketAddr,
+    operator: &CommandContext,
+) -> Result<(), Failure> {
+    if output != OutputFormat::Table || !config.console.is_on {
+        return Ok(());
+    }
+    let person = Person { name: operator.user().to_owned(), role: CallerRole::Admin, tenant: None };
+    let code = operators::make_link(operator.action_context(), &person).await;
+    let code = code.map_err(|error| Failure::unavailable(error.to_string()))?;
+    let note = format!(
+        "console      http://{api}/console/link?code={code}\n             \
+         The link signs you in once, within {LINK_SECONDS} s. `sluice console` prints another."
+    );
     print_note(output, &note)
 }
 

@@ -37,6 +37,8 @@ pub struct Launch<'a> {
     pub sources: &'a Sources,
     /// Address of its ops endpoints; another port when this one is taken.
     pub ops: SocketAddr,
+    /// Address of its API and its console; another port when this one is taken.
+    pub api: SocketAddr,
     /// The rate limit that the bursting device exceeds.
     pub rate_limit: RateLimit,
     /// Where its log goes.
@@ -50,6 +52,7 @@ pub struct Launch<'a> {
 pub struct DaemonProcess {
     child: Child,
     ops: SocketAddr,
+    api: SocketAddr,
     log: PathBuf,
     shutdown_timeout: Duration,
 }
@@ -59,19 +62,23 @@ pub struct DaemonProcess {
 impl Launch<'_> {
     /// Starts the daemon and waits until it is ready.
     pub async fn start(&self) -> Result<DaemonProcess, Failure> {
-        let mut ops = free(self.ops).or_else(|_| free(any_port(self.ops)))?;
         for _ in 1..ATTEMPTS {
-            let mut daemon = self.spawn(ops)?;
+            let (ops, api) = free_addresses(self.ops, self.api)?;
+            let mut daemon = self.spawn(ops, api)?;
             match daemon.ready().await {
-                // Another process took the port between the check and the daemon's bind.
-                Err(_) if daemon.has_ended() && free(ops).is_err() => ops = free(any_port(ops))?,
+                // Another process took a port between the check and the daemon's bind.
+                Err(_) if daemon.has_ended() && !(is_free(ops) && is_free(api)) => {}
                 ended => return ended.map(|()| daemon),
             }
         }
-        Err(Failure::unavailable(format!("no free port on {} for the daemon's metrics", ops.ip())))
+        Err(Failure::unavailable(format!(
+            "no free ports on {} and {} for the daemon",
+            self.ops.ip(),
+            self.api.ip()
+        )))
     }
 
-    fn spawn(&self, ops: SocketAddr) -> Result<DaemonProcess, Failure> {
+    fn spawn(&self, ops: SocketAddr, api: SocketAddr) -> Result<DaemonProcess, Failure> {
         let log = self.open_log().map_err(|error| self.log_failure(&error))?;
         let errors = log.try_clone().map_err(|error| self.log_failure(&error))?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -81,8 +88,7 @@ impl Launch<'_> {
         for (name, value) in &self.sources.flags {
             command.arg("--set").arg(format!("{name}={value}"));
         }
-        // Any free port for the API: the demo does not use it and must not fail on a taken port.
-        command.arg("run").env("OPS_BIND", ops.to_string()).env("HTTP_BIND", "127.0.0.1:0");
+        command.arg("run").env("OPS_BIND", ops.to_string()).env("HTTP_BIND", api.to_string());
         command.env("RATE_LIMIT_RPS", self.rate_limit.per_second.to_string());
         command.env("RATE_LIMIT_BURST", self.rate_limit.burst.to_string());
         command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(true);
@@ -92,6 +98,7 @@ impl Launch<'_> {
         Ok(DaemonProcess {
             child,
             ops,
+            api,
             log: self.log.to_owned(),
             shutdown_timeout: self.shutdown_timeout,
         })
@@ -118,6 +125,11 @@ impl DaemonProcess {
     /// The address of its ops endpoints.
     pub const fn ops(&self) -> SocketAddr {
         self.ops
+    }
+
+    /// The address of its API and its console.
+    pub const fn api(&self) -> SocketAddr {
+        self.api
     }
 
     /// Waits until the daemon exits unexpectedly.
@@ -193,9 +205,17 @@ const fn any_port(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), 0)
 }
 
-/// The address if it is free now; port 0 is replaced by a free port.
-fn free(address: SocketAddr) -> io::Result<SocketAddr> {
-    TcpListener::bind(address)?.local_addr()
+/// Two different addresses that are free now: these, or others with the same IP address.
+fn free_addresses(one: SocketAddr, other: SocketAddr) -> io::Result<(SocketAddr, SocketAddr)> {
+    let bound =
+        |address| TcpListener::bind(address).or_else(|_| TcpListener::bind(any_port(address)));
+    // Both are held, so that the second is not the first.
+    let (one, other) = (bound(one)?, bound(other)?);
+    Ok((one.local_addr()?, other.local_addr()?))
+}
+
+fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
 }
 
 /// Whether `/readyz` is ready, or names no failure but `ISOLATION`.

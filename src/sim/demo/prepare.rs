@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::idle_devices;
 use crate::broker::error::BrokerError;
 use crate::broker::tools::publisher::MqttPublisher;
 use crate::clock;
@@ -75,13 +76,17 @@ pub async fn enroll(
     let mut certificates = HashMap::new();
     for device in fleet.devices() {
         let key = device.key().map_err(|error| internal(&error))?;
-        let own = if device.is_stray() {
+        let own = if !device.is_registered() {
+            // Who adds the device at the console can then replay its messages.
+            folder.ensure_unregistered(&key, action).await?
+        } else if device.is_stray() {
             folder.ensure_stray(&key, action.now)?
         } else {
             folder.ensure(&key, action).await?
         };
         certificates.insert(device.device.clone(), own);
     }
+    idle_devices::add(action, config, &mut folder).await?;
     let watch = CrlWatch::open(&operator.database, folder.issuer()).await?;
     Ok((EnrolledFleet { operator, folder, certificates }, watch))
 }

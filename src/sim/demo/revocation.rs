@@ -141,17 +141,30 @@ impl DeviceToRevoke {
             let mut connection =
                 DeviceConnection::connect(&self.listener, &self.certificate, Rights::Own).await?;
             let publishing = publish_for(&mut connection, &mut self.group, &self.tally, span, stop);
-            publishing
-                .await
-                .map_err(|error| device_lost(&self.certificate.device.to_string(), &error))?;
+            let published = publishing.await;
             if stop.is_cancelled() {
                 // A DISCONNECT that fails changes nothing.
                 let _ = connection.close().await;
                 return Ok(());
             }
-            let report = self.end(connection, row).await?;
-            let _ = reports.send(Ok(report)).await;
-            self.retry_for(plan.again, stop).await;
+            match (published, plan.again) {
+                (Ok(()), again) => {
+                    let report = self.end(connection, row).await?;
+                    let _ = reports.send(Ok(report)).await;
+                    self.retry_for(again, stop).await;
+                }
+                // A person at the console was faster; the device gets a new certificate later.
+                (Err(_), Some(again)) => {
+                    connection.abandon(&self.tally);
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = sleep(again) => {}
+                    }
+                }
+                (Err(error), None) => {
+                    return Err(device_lost(&self.certificate.device.to_string(), &error));
+                }
+            }
             if stop.is_cancelled() {
                 return Ok(());
             }

@@ -40,6 +40,8 @@ pub struct DemoSummary {
     pub duplicates: u64,
     /// Messages in quarantine.
     pub quarantined: u64,
+    /// Messages of the quarantine that a person has replayed; they count as stored or duplicates, too.
+    pub replayed: u64,
     /// Broker connections the daemon lost; after each the broker repeats unacknowledged messages.
     pub reconnects: u64,
     /// Whether every acknowledged message was kept.
@@ -106,6 +108,7 @@ impl DemoSummary {
             stored: figures.stored,
             duplicates: figures.duplicates,
             quarantined: figures.quarantined,
+            replayed: if figures.reconnects == 0 { figures.replayed() } else { 0 },
             reconnects: figures.reconnects,
             adds_up: adds_up(acknowledged, unanswered, figures),
             ..Self::default()
@@ -224,8 +227,11 @@ impl DemoSummary {
     }
 
     fn verdict_on_messages(&self) -> String {
-        let kept = self.stored + self.duplicates + self.quarantined;
-        let sum = [self.stored, self.duplicates, self.quarantined].map(grouped).join(" + ");
+        let kept = (self.stored + self.duplicates + self.quarantined).saturating_sub(self.replayed);
+        let mut sum = [self.stored, self.duplicates, self.quarantined].map(grouped).join(" + ");
+        if self.replayed > 0 {
+            sum = format!("{sum} - {} replayed", grouped(self.replayed));
+        }
         let (acknowledged, total) = (grouped(self.acknowledged), grouped(kept));
         match (self.adds_up, kept == self.acknowledged) {
             (true, true) => format!("It adds up: {acknowledged} = {sum}"),
@@ -256,7 +262,8 @@ impl DemoSummary {
 // === private helpers ===
 
 fn adds_up(acknowledged: u64, unanswered: u64, figures: &DaemonFigures) -> bool {
-    let surplus = figures.kept().checked_sub(acknowledged);
+    let replayed = if figures.reconnects == 0 { figures.replayed() } else { 0 };
+    let surplus = figures.kept().saturating_sub(replayed).checked_sub(acknowledged);
     surplus.is_some_and(|surplus| surplus <= unanswered || figures.reconnects > 0)
 }
 
@@ -265,7 +272,15 @@ mod tests {
     use super::*;
 
     fn figures(stored: u64, duplicates: u64, quarantined: u64, reconnects: u64) -> DaemonFigures {
-        DaemonFigures { stored, duplicates, quarantined, reconnects, ..DaemonFigures::default() }
+        let received = stored + duplicates + quarantined;
+        DaemonFigures {
+            received,
+            stored,
+            duplicates,
+            quarantined,
+            reconnects,
+            ..DaemonFigures::default()
+        }
     }
 
     #[test]
@@ -276,6 +291,22 @@ mod tests {
         assert!(!adds_up(9, 0, &figures(7, 1, 2, 0)));
         assert!(adds_up(9, 1, &figures(7, 1, 2, 0)));
         assert!(adds_up(9, 0, &figures(7, 1, 2, 1)));
+    }
+
+    #[test]
+    fn messages_that_a_person_replays_do_not_disturb_the_sum() {
+        let figures = DaemonFigures { stored: 12, ..figures(7, 1, 2, 0) };
+        assert!(adds_up(10, 0, &figures) && !adds_up(11, 0, &figures));
+        let summary = DemoSummary {
+            acknowledged: 10,
+            stored: 12,
+            duplicates: 1,
+            quarantined: 2,
+            replayed: figures.replayed(),
+            adds_up: true,
+            ..DemoSummary::default()
+        };
+        assert_eq!(summary.verdict_on_messages(), "It adds up: 10 = 12 + 1 + 2 - 5 replayed");
     }
 
     #[test]

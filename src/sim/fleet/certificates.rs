@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::command::context::outage;
 use crate::command::failure::{Exit, Failure};
 use crate::command::registry_errors::{not_issued, not_ready, not_stored};
 use crate::config::Config;
@@ -26,7 +27,9 @@ use crate::pki::serial::Serial;
 use crate::registry::certificates::issue::{self, KeySource, Order};
 use crate::registry::{ActionContext, Signer};
 use crate::store::certificates::CertificateStatus;
+use crate::store::certificates::changes::NewCertificate;
 use crate::store::certificates::inventory::{self, CertificateFilter};
+use crate::store::registry::bulk_enroll;
 
 /// Largest file of a certificate and its key; a larger one is replaced.
 const MAX_PEM_BYTES: u64 = 64 * 1024;
@@ -107,18 +110,20 @@ impl CertificateFolder {
         device: &DeviceKey,
         action: ActionContext<'_>,
     ) -> Result<DeviceCertificate, Failure> {
-        let kept = self
-            .kept(device, action.now)
-            .and_then(|one| self.held.get(&one.fingerprint().to_string()).copied());
-        if let Some(row) = kept {
-            return Ok(DeviceCertificate {
-                device: device.clone(),
-                pem: self.file(device),
-                row: Some(row),
-                is_new: false,
-            });
+        self.ensure_for(device, Lifetime::Usual, action).await
+    }
+
+    /// The same; a certificate that is issued gets this lifetime.
+    pub async fn ensure_for(
+        &mut self,
+        device: &DeviceKey,
+        lifetime: Lifetime,
+        action: ActionContext<'_>,
+    ) -> Result<DeviceCertificate, Failure> {
+        if let Some(held) = self.held(device, action.now) {
+            return Ok(held);
         }
-        let order = Order { key: KeySource::Made, lifetime: Lifetime::Usual };
+        let order = Order { key: KeySource::Made, lifetime };
         let issued = issue::issue(action, &self.signer, device, order).await.map_err(not_issued)?;
         self.held.insert(issued.certificate.fingerprint_sha256.clone(), issued.certificate.id);
         let key = issued.key.as_ref().map_or("", PrivateKeyPem::expose);
@@ -127,6 +132,39 @@ impl CertificateFolder {
             device: device.clone(),
             pem: self.file(device),
             row: Some(issued.certificate.id),
+            is_new: true,
+        })
+    }
+
+    /// Like [`Self::ensure`], for a device that is not registered: its certificate is stored, and
+    /// authenticates it once the device is.
+    pub async fn ensure_unregistered(
+        &mut self,
+        device: &DeviceKey,
+        action: ActionContext<'_>,
+    ) -> Result<DeviceCertificate, Failure> {
+        if let Some(held) = self.held(device, action.now) {
+            return Ok(held);
+        }
+        let certificate = self.sign(device, action.now)?;
+        let new = NewCertificate {
+            device: device.clone(),
+            fingerprint: certificate.fingerprint().to_string(),
+            public_key_sha256: certificate.public_key_sha256(),
+            serial: certificate.serial().to_string(),
+            common_name: certificate.common_name().unwrap_or_default().to_owned(),
+            issuer: certificate.issuer().to_owned(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            pem: certificate.to_pem(),
+        };
+        let adding = bulk_enroll::add_early_certificate(action.database.pool(), &new);
+        let row = adding.await.map_err(|error| outage(&error))?;
+        self.held.insert(new.fingerprint, row);
+        Ok(DeviceCertificate {
+            device: device.clone(),
+            pem: self.file(device),
+            row: Some(row),
             is_new: true,
         })
     }
@@ -153,17 +191,34 @@ impl CertificateFolder {
         let is_stray = |one: &Certificate| !self.held.contains_key(&one.fingerprint().to_string());
         let is_new = !self.kept(device, now).is_some_and(|one| is_stray(&one));
         if is_new {
-            let unsigned = |error: &dyn ToString| Failure::new(Exit::Internal, error.to_string());
-            let serial = Serial::random().map_err(|error| unsigned(&error))?;
-            let authority = self.signer.authority();
-            let leaf =
-                self.profile.plan(device, serial, Lifetime::Usual, authority.certificate(), now);
-            let leaf = leaf.map_err(|error| Failure::usage(error.to_string()))?;
-            let (certificate, key) =
-                sign::sign_new_key(authority, &leaf).map_err(|error| unsigned(&error))?;
-            self.write(device, &certificate.to_pem(), key.expose())?;
+            self.sign(device, now)?;
         }
         Ok(DeviceCertificate { device: device.clone(), pem: self.file(device), row: None, is_new })
+    }
+
+    /// Signs a certificate that the registry does not know, and writes it with its key.
+    fn sign(&self, device: &DeviceKey, now: Timestamp) -> Result<Certificate, Failure> {
+        let unsigned = |error: &dyn ToString| Failure::new(Exit::Internal, error.to_string());
+        let serial = Serial::random().map_err(|error| unsigned(&error))?;
+        let authority = self.signer.authority();
+        let leaf = self.profile.plan(device, serial, Lifetime::Usual, authority.certificate(), now);
+        let leaf = leaf.map_err(|error| Failure::usage(error.to_string()))?;
+        let (certificate, key) =
+            sign::sign_new_key(authority, &leaf).map_err(|error| unsigned(&error))?;
+        self.write(device, &certificate.to_pem(), key.expose())?;
+        Ok(certificate)
+    }
+
+    /// The certificate in the device's file, when the registry accepts it.
+    fn held(&self, device: &DeviceKey, now: Timestamp) -> Option<DeviceCertificate> {
+        let kept = self.kept(device, now)?;
+        let row = self.held.get(&kept.fingerprint().to_string()).copied()?;
+        Some(DeviceCertificate {
+            device: device.clone(),
+            pem: self.file(device),
+            row: Some(row),
+            is_new: false,
+        })
     }
 
     /// The certificate in the device's file, when this authority signed it and it does not end

@@ -27,7 +27,7 @@ pub const ANSWERING_DEVICE: &str = "valve";
 /// Every n-th message of a group comes from a faulty device.
 const FAULT_EVERY: u64 = 25;
 
-/// The profiles of the valid devices, in turn, each with the prefix of their names.
+/// The profiles of the valid devices, in turn, each with the beginning of their names.
 const PROFILES: [(PayloadProfile, &str); 3] = [
     (PayloadProfile::Climate, "climate"),
     (PayloadProfile::Meter, "meter"),
@@ -89,7 +89,7 @@ impl DemoFleetSpec {
         let mut valid: Vec<_> = (0..self.devices)
             .map(|number| {
                 let (profile, prefix) = PROFILES[number % PROFILES.len()];
-                device(number, format!("{prefix}-{number}"), profile, None)
+                device(number, format!("{prefix}-{}", number / PROFILES.len()), profile, None)
             })
             .collect();
         if self.has_way_back {
@@ -281,6 +281,9 @@ mod tests {
                 let own = bytes.windows(prefix.len()).any(|part| part == prefix.as_bytes());
                 assert_eq!(own, device.device != "impostor", "{}", device.device);
                 assert_eq!(own, device.rights() != Rights::Foreign, "{}", device.device);
+                let deep = bytes.windows(2).any(|part| part == b"//");
+                let is_telemetry = bytes.windows(12).any(|part| part == b"/telemetry//");
+                assert_eq!(deep, is_telemetry, "the broker refuses levels below other types");
             }
         }
     }

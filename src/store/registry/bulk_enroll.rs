@@ -7,11 +7,14 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::audit::{self, Actor, Entry};
 use crate::domain::device::DeviceStatus;
+use crate::domain::ids::DeviceKey;
 use crate::domain::ports::Outage;
 use crate::domain::token::TokenHash;
+use crate::store::certificates::changes::NewCertificate;
 use crate::store::error::StoreError;
 
 /// Devices per statement: many enough to be cheap, few enough to stay far below the statement
@@ -37,6 +40,13 @@ const ADD_CERTIFICATES: &str = "INSERT INTO device_certificates \
         tenant || '/' || device, tenant || '/device/' || device, $4, $3 - interval '1 hour', $3 + interval '1 day' \
     FROM unnest($1::text[], $2::text[]) AS fleet (tenant, device) \
     ON CONFLICT (fingerprint_sha256) DO UPDATE SET not_after = excluded.not_after";
+
+const ADD_EARLY_CERTIFICATE: &str = "INSERT INTO device_certificates (id, tenant_id, device_id, fingerprint_sha256, \
+        serial_number, common_name, issuer, not_before, not_after, cert_pem, public_key_sha256) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+const SET_LAST_MESSAGE: &str = "INSERT INTO device_state (tenant_id, device_id, last_seen_at, last_telemetry_at) \
+    VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING";
 
 /// The statements that remove a fleet, in order. A certificate that an authority signed stays as a
 /// row: the CRL must list it until it would have expired.
@@ -77,6 +87,38 @@ pub async fn enroll(
     now: DateTime<Utc>,
 ) -> Result<(), Outage> {
     enroll_all(pool, actor, fleet, now).await.map_err(|error| StoreError::from(error).into())
+}
+
+/// Stores a certificate of a device that is not registered yet; returns its row's identifier. It
+/// authenticates the device's messages once the device is registered.
+pub async fn add_early_certificate(pool: &PgPool, new: &NewCertificate) -> Result<Uuid, Outage> {
+    let id = Uuid::now_v7();
+    let added = sqlx::query(ADD_EARLY_CERTIFICATE)
+        .bind(id)
+        .bind(new.device.tenant())
+        .bind(new.device.device())
+        .bind(&new.fingerprint)
+        .bind(&new.serial)
+        .bind(&new.common_name)
+        .bind(&new.issuer)
+        .bind(new.not_before.to_utc())
+        .bind(new.not_after.to_utc())
+        .bind(&new.pem)
+        .bind(&new.public_key_sha256)
+        .execute(pool);
+    added.await.map_err(StoreError::from)?;
+    Ok(id)
+}
+
+/// Sets when the last message of a device was accepted, if none was yet.
+pub async fn set_last_message(
+    pool: &PgPool,
+    device: &DeviceKey,
+    at: DateTime<Utc>,
+) -> Result<(), Outage> {
+    let set = sqlx::query(SET_LAST_MESSAGE).bind(device.tenant()).bind(device.device()).bind(at);
+    set.execute(pool).await.map_err(StoreError::from)?;
+    Ok(())
 }
 
 /// Counts of removed rows.

@@ -4,14 +4,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::compose::stack::Stack;
+use crate::console::browser::Browser;
 use crate::revocation::revocation_stack::RevocationStack;
 use crate::support::daemon::Settings;
 use crate::support::database::Database;
 use crate::support::port;
 use crate::support::postgres::Postgres;
+use crate::support::wait;
 
 /// The access rule of the demo's marker message; scripts/mtls.sh adds it too.
 const MARKER_RULE: &str = "\nuser sluice\ntopic write tenant/sluice-demo/device/marker/commands\n";
@@ -40,7 +42,7 @@ fn count(database: &Database<'_>, table: &str) -> u64 {
 
 /// The user names of a fleet with six devices that behave, and the one that answers a command.
 fn fleet() -> Vec<String> {
-    let good = "climate-0 meter-1 door-2 climate-3 meter-4 door-5 stolen valve";
+    let good = "climate-0 meter-0 door-0 climate-1 meter-1 door-1 stolen valve";
     let faulty = "wrong-token no-token unregistered revoked other-tenant moved-away odd-clock stopped-clock bad-payload \
         sends-nul too-large bad-topic sends-twice impostor bursts";
     let names = good.split(' ').chain(faulty.split_whitespace());
@@ -161,6 +163,51 @@ fn a_device_of_the_demo_answers_a_command_and_renews_its_certificate() {
     // The next run uses the renewed certificate.
     run(&settings);
     assert_eq!(database.value(rows), "ACTIVE REVOKED REVOKED");
+}
+
+#[test]
+fn the_link_of_a_running_demo_signs_in_and_its_unknown_device_can_be_added() {
+    let (revocation, settings) = prepared(|rules| rules);
+    let settings = settings.set("HTTP_BIND", &format!("127.0.0.1:{}", port::free()));
+    let output = settings.dir().path().join("demo.out");
+    let arguments =
+        ["demo", "--seconds", "12", "--devices", "6", "--rate", "200", "--log", "daemon.log"];
+    let mut demo = settings
+        .command(&[&arguments[..], &["--certificates", "devices"]].concat())
+        .stdout(fs::File::create(&output).unwrap())
+        .spawn()
+        .unwrap();
+    let link = wait::for_ok("the demo prints a link", || {
+        let text = fs::read_to_string(&output).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("console "));
+        line.map(|link| link.trim().to_owned()).ok_or(text)
+    });
+    let origin = format!("http://127.0.0.1:{}/console/link?code=", settings.port("HTTP_BIND"));
+    let code = link.strip_prefix(&origin).unwrap_or_else(|| panic!("{link}"));
+    let browser = Browser::new(settings.port("HTTP_BIND"));
+    assert_eq!(browser.post("/console/link", &[("code", code)]).redirected(), "/console");
+    browser.read_token();
+    let database = &revocation.database;
+    let refused = "SELECT count(*) > 0 FROM quarantine_events WHERE device_id = 'unregistered'";
+    database.wait_until(refused, "t");
+    let fields = [("search", "device:unregistered"), ("device", "sluice-demo/unregistered")];
+    browser.post("/console/quarantine/devices", &fields).redirected();
+    // Its certificate authenticates it at once.
+    let stored = "SELECT count(*) > 0 FROM telemetry WHERE device_id = 'unregistered'";
+    database.wait_until(stored, "t");
+    let body = json!({ "tenant": "sluice-demo", "device": "unregistered" });
+    let replayed = browser.api("POST", "/quarantine/replay", Some(&body)).ok(200);
+    assert_eq!(replayed["items"][0]["result"], "stored", "{replayed}");
+    // The questions that the console can answer in the demo.
+    let added = "SELECT actor LIKE 'cli:%' FROM audit_log WHERE action = 'device.add' AND device_id = 'pump-1'";
+    assert_eq!(database.value(added), "t");
+    let ending = "SELECT count(*) FROM device_certificates WHERE status = 'ACTIVE' AND not_after < now() + interval '31 days'";
+    assert_eq!(database.value(ending), "2", "pump-2 and pump-3");
+    let silent = "SELECT count(*) FROM device_state WHERE last_seen_at < now() - interval '1 hour'";
+    assert_eq!(database.value(silent), "3", "pump-1, pump-2 and pump-3");
+    let ended = demo.wait().unwrap();
+    let said = fs::read_to_string(&output).unwrap();
+    assert!(ended.success() && said.contains(" replayed"), "{ended}: {said}");
 }
 
 /// How it ends with these access rules, which are wrong; the summary.

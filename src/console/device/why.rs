@@ -85,6 +85,18 @@ fn authentication(
     if certificates.is_empty() {
         return warn("It has neither a certificate nor a token: if Sluice requires authentication, it refuses its messages. Issue a certificate or make a token.".to_owned());
     }
+    let revoked = certificates.iter().filter(|one| one.status == CertificateStatus::Revoked);
+    if let Some(last) = revoked.max_by_key(|one| one.revoked_at)
+        && let Some(at) = last.revoked_at
+    {
+        return bad(format!(
+            "Certificate {}… was revoked {} ({}), and the device has no other and no token: if Sluice requires authentication, \
+             it refuses its messages. Issue a certificate to accept it again.",
+            shortened(&last.fingerprint_sha256, 8).trim_end_matches('…'),
+            relative(now, at),
+            last.revoked_reason.as_deref().unwrap_or("no reason given"),
+        ));
+    }
     warn("None of its certificates is valid, and it has no token: if Sluice requires authentication, it refuses its messages. Issue a certificate or make a token.".to_owned())
 }
 
@@ -172,6 +184,15 @@ mod tests {
         let said = texts(&json!({ "last_seen_at": null }), &none, &none);
         assert!(said[0].starts_with("warn It has neither a certificate nor a token"), "{said:?}");
         assert_eq!(said[1], "warn Sluice has never accepted a message of it.");
+        let mut revoked = held.clone();
+        revoked[0]["status"] = json!("REVOKED");
+        revoked[0]["revoked_at"] = json!("2026-11-20T11:59:00Z");
+        revoked[0]["revoked_reason"] = json!("keyCompromise");
+        let said = texts(&json!({}), &revoked, &none);
+        assert!(
+            said[0].starts_with("bad Certificate 3f9a1122… was revoked 1 min ago (keyCompromise)"),
+            "{said:?}"
+        );
         let said = texts(
             &json!({ "has_token": true, "last_seen_at": "2026-11-20T09:00:00Z" }),
             &none,

@@ -301,6 +301,8 @@
 
   const plots = [];
 
+  const DATES = [["{h}:{mm}{aa}", "{HH}:{mm}"], ["{h}{aa}", "{HH}:00"], ["{M}/{D}/{YY}", "{YYYY}-{MM}-{DD}"], ["{M}/{D}", "{MM}-{DD}"]];
+
   async function draw(place) {
     const answer = await fetch(place.dataset.plot).catch(() => null);
     if (!answer?.ok || !window.uPlot) return;
@@ -321,6 +323,7 @@
     const plot = new window.uPlot({
       width: place.clientWidth,
       height: Number(place.dataset.height) || 180,
+      fmtDate: (template) => window.uPlot.fmtDate(DATES.reduce((text, [from, to]) => text.replaceAll(from, to), template)),
       tzDate: root.dataset.zone === "local" ? tzDate : utc,
       axes: [axis, { ...axis, size: 56 }],
       series: [{}, ...labels.map((label, at) => ({

@@ -2,7 +2,6 @@
 //! ask.
 
 pub mod broker;
-pub mod browser;
 pub mod credentials;
 pub mod door;
 pub mod page;

@@ -8,6 +8,7 @@
     reason = "a fixture offers what its server can do, also what no test needs at the moment"
 )]
 
+pub mod browser;
 pub mod daemon;
 pub mod database;
 pub mod device;

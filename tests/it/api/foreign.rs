@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::json;
 
 use super::client::{ApiDaemon, TOKEN};
-use crate::public::browser::Browser;
+use crate::support::browser::Browser;
 use crate::support::port;
 
 const HASH: &str = "SELECT provision_token_hash FROM devices WHERE device_id = 'pump-1'";

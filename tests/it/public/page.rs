@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::broker::Brokers;
-use super::browser::Browser;
 use super::credentials::PublicDaemon;
+use crate::support::browser::Browser;
 use crate::support::wait;
 
 const STATE: &str = "document.getElementById('state')?.dataset.state";

@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 24] = [
+const PAGES: [(&str, usize); 25] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -38,6 +38,7 @@ const PAGES: [(&str, usize); 24] = [
     ("how-to/upgrade.md", 0),
     ("reference/api.md", 0),
     ("reference/device-api.md", 0),
+    ("tutorial/console.md", 1),
     ("tutorial/first-command.md", 0),
     ("tutorial/first-device-by-certificate.md", 0),
     ("tutorial/first-ten-minutes.md", 1),
@@ -193,6 +194,12 @@ fn the_page_of_the_device_api_runs() {
 #[test]
 fn the_tutorial_on_a_device_by_certificate_runs() {
     run("tutorial/first-device-by-certificate.md");
+}
+
+/// Its steps at the console are those of `the_tutorial_goes_from_a_link_to_stored_messages`.
+#[test]
+fn the_tutorial_on_the_console_runs() {
+    run("tutorial/console.md");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use super::advice::{
     SESSION_TAKEN_OVER, connect_advice, disconnect_advice, subscribe_advice, tls_advice,
 };
 use super::login::jwt::MintError;
-use super::transport::packets::{DisconnectReason, Malformed};
+use super::transport::malformed::Malformed;
+use super::transport::packets::DisconnectReason;
 use super::transport::web_socket_fault::WebSocketFault;
 use crate::disk;
 
@@ -71,12 +72,14 @@ pub enum BrokerError {
         source: rustls::Error,
     },
     /// CONNACK with a refusal.
-    #[error("the broker refused the connection with code 0x{code:02X}{}: {}", reason_text(.reason.as_ref()), connect_advice(*.code))]
+    #[error("the broker refused the connection with code 0x{code:02X}{}{}: {}", reason_text(.reason.as_ref()), server_text(.server.as_ref()), connect_advice(*.code))]
     Refused {
         /// The reason code.
         code: u8,
         /// The broker's text.
         reason: Option<String>,
+        /// The server that the broker names in place of itself.
+        server: Option<String>,
     },
     /// SUBACK with a refusal.
     #[error("the broker refused the subscription to {filter} with code 0x{code:02X}: {}", subscribe_advice(*.code))]
@@ -132,10 +135,14 @@ pub enum BrokerError {
         /// How long it was silent.
         seconds: u64,
     },
-    /// Not MQTT 5.
-    #[error(
-        "the broker sent bytes that are not MQTT 5 ({0}): check MQTT_TLS, and that MQTT_PORT is an MQTT listener"
-    )]
+    /// A packet began and did not end, although its bytes kept coming.
+    #[error("a packet of the broker did not end within {seconds} s")]
+    PacketStalled {
+        /// How long Sluice waited.
+        seconds: u64,
+    },
+    /// Not MQTT 5, or a packet out of turn.
+    #[error("{}", protocol_text(*.0))]
     Protocol(#[from] Malformed),
     /// A packet could not be encoded.
     #[error("the settings do not fit into an MQTT packet ({0})")]
@@ -184,7 +191,7 @@ pub enum BrokerError {
     #[error("{0}")]
     WebSocket(#[from] WebSocketFault),
     /// DISCONNECT.
-    #[error("the broker ended the connection with code 0x{:02X}{}: {}", .0.code, reason_text(.0.reason.as_ref()), disconnect_advice(.0.code))]
+    #[error("the broker ended the connection with code 0x{:02X}{}{}: {}", .0.code, reason_text(.0.reason.as_ref()), server_text(.0.server.as_ref()), disconnect_advice(.0.code))]
     Dismissed(DisconnectReason),
 }
 
@@ -248,22 +255,50 @@ fn reason_text(reason: Option<&String>) -> String {
     in_brackets(reason.map(|text| format!("\"{text}\"")).as_ref())
 }
 
+/// The server that the broker names, if any.
+fn server_text(server: Option<&String>) -> String {
+    server.map(|server| format!("; it names the server {server}")).unwrap_or_default()
+}
+
+fn protocol_text(fault: Malformed) -> String {
+    if fault.is_out_of_turn() {
+        return format!("the broker sent {fault}, which breaks MQTT 5: read the broker's log");
+    }
+    format!(
+        "the broker sent bytes that are not MQTT 5 ({fault}): check MQTT_TLS, and that MQTT_PORT is an MQTT \
+         listener"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use tokio_rustls::rustls::AlertDescription as Alert;
 
     use super::*;
 
+    fn refused(code: u8) -> BrokerError {
+        BrokerError::Refused { code, reason: None, server: None }
+    }
+
+    fn dismissed(code: u8) -> BrokerError {
+        BrokerError::Dismissed(DisconnectReason { code, reason: None, server: None })
+    }
+
     #[test]
     fn every_refusal_names_what_to_change() {
         for (error, named) in [
-            (BrokerError::Refused { code: 0x86, reason: None }, "MQTT_PASSWORD"),
-            (BrokerError::Refused { code: 0x87, reason: None }, "MQTT_USERNAME"),
-            (BrokerError::Refused { code: 0x85, reason: None }, "MQTT_CLIENT_ID"),
+            (refused(0x86), "MQTT_PASSWORD"),
+            (refused(0x87), "MQTT_USERNAME"),
+            (refused(0x85), "MQTT_CLIENT_ID"),
             (
-                BrokerError::Refused { code: 0x01, reason: Some("old".into()) },
+                BrokerError::Refused { code: 0x01, reason: Some("old".into()), server: None },
                 "(\"old\"): the broker does not support MQTT 5",
             ),
+            (
+                BrokerError::Refused { code: 0x9c, reason: None, server: Some("b:1883".into()) },
+                "it names the server b:1883: the broker has another address",
+            ),
+            (BrokerError::Protocol(Malformed::UnrequestedAuth), "AUTH without a renewal"),
             (
                 BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x87 },
                 "read MQTT_TOPIC",
@@ -273,10 +308,7 @@ mod tests {
                 "MQTT_SHARE_GROUP",
             ),
             (BrokerError::SubscriptionRefused { filter: "t".into(), code: 0x97 }, "quota"),
-            (
-                BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }),
-                "MQTT_CLIENT_ID",
-            ),
+            (dismissed(0x8e), "MQTT_CLIENT_ID"),
             (
                 BrokerError::Tls {
                     source: rustls::Error::AlertReceived(Alert::CertificateRequired),
@@ -290,10 +322,7 @@ mod tests {
 
     #[test]
     fn after_a_takeover_the_next_attempt_waits_half_a_minute() {
-        assert_eq!(
-            BrokerError::Dismissed(DisconnectReason { code: 0x8e, reason: None }).pause(),
-            TAKEN_OVER_PAUSE
-        );
+        assert_eq!(dismissed(0x8e).pause(), TAKEN_OVER_PAUSE);
         assert_eq!(BrokerError::Closed.pause(), Duration::ZERO);
     }
 }

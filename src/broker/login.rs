@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::error::BrokerError;
 use super::setting_names::SettingNames;
-use super::transport::packets::{ConnAck, DisconnectReason, Malformed};
+use super::transport::malformed::Malformed;
+use super::transport::packets::{ConnAck, DisconnectReason};
 use super::transport::publish_encoder::put_length;
 use crate::clock;
 use crate::config::secret::Secret;
@@ -32,8 +33,6 @@ const NO_PASSWORD: &str = "jwt";
 /// specific, bad credentials, not authorized, bad authentication method.
 const REFUSES_TOKEN: [u8; 7] = [0x80, 0x81, 0x82, 0x83, 0x86, 0x87, 0x8c];
 
-/// The type of CONNACK.
-const CONNACK: u8 = 2;
 /// AUTH.
 const AUTH: u8 = 0xf0;
 /// Reason code of AUTH for re-authentication.
@@ -192,21 +191,22 @@ impl Renewal {
         Due::Reconnect
     }
 
-    /// Records that the broker accepted the newer token; false if none was sent.
-    fn answered(&mut self) -> bool {
-        let sent = self.sent.take();
-        self.made = sent.unwrap_or(self.made);
-        sent.is_some()
+    /// Records that the broker accepted the newer token.
+    fn answered(&mut self) {
+        self.made = self.sent.take().unwrap_or(self.made);
     }
 }
 
 /// Applies the broker's AUTH to the renewal.
 pub fn take_answer(renewal: Option<&mut Renewal>, code: u8) -> Result<(), BrokerError> {
-    match code {
-        0 if renewal.is_some_and(Renewal::answered) => Ok(()),
-        0 => Err(Malformed::Type(AUTH >> 4).into()),
-        _ => Err(BrokerError::AuthContinued { code }),
+    let Some(renewal) = renewal.filter(|renewal| renewal.sent.is_some()) else {
+        return Err(Malformed::UnrequestedAuth.into());
+    };
+    if code == 0 {
+        renewal.answered();
+        return Ok(());
     }
+    Err(BrokerError::AuthContinued { code })
 }
 
 /// The error of a DISCONNECT. While a newer token waits for its answer, a code of authentication
@@ -225,7 +225,7 @@ pub fn second_connack(renewal: Option<&Renewal>, connack: &ConnAck) -> BrokerErr
     if is_renewing && connack.code >= 0x80 {
         return BrokerError::RenewalRefused { code: connack.code };
     }
-    Malformed::Type(CONNACK).into()
+    Malformed::SecondConnAck.into()
 }
 
 /// What a connection does for its login now: nothing, or AUTH with a new token. An error means that only
@@ -321,10 +321,14 @@ mod tests {
         let mut silent = renewal;
         assert_eq!(silent.due(at(80)), Due::Reconnect);
         take_answer(Some(&mut renewal), 0).unwrap();
-        assert!(
-            matches!(take_answer(Some(&mut renewal), 0), Err(BrokerError::Protocol(_))),
-            "no newer token was sent"
-        );
+        for code in [0, 0x18, 0x19] {
+            let unrequested = take_answer(Some(&mut renewal), code);
+            assert!(
+                matches!(unrequested, Err(BrokerError::Protocol(Malformed::UnrequestedAuth))),
+                "no newer token was sent: {unrequested:?}"
+            );
+        }
+        assert!(matches!(take_answer(None, 0x18), Err(BrokerError::Protocol(_))));
         assert_eq!((renewal.due(at(80)), renewal.next()), (Due::Nothing, at(120)));
     }
 }

@@ -3,7 +3,8 @@
 //! From the socket upwards: [`quiet_tcp`] is TCP whose wake-ups can pause, [`tls`] reads
 //! certificates and roots, [`web_socket`] makes bytes of frames, [`duplex`] is any of these,
 //! [`upgrade`] asks for a websocket, [`dial`] opens the layers in turn, [`mqtt_stream`] reads and
-//! writes packets. [`packets`] splits bytes into packets, [`publish_properties`] reads those of a
+//! writes packets. [`packets`] splits bytes into packets ([`malformed`] names what
+//! is none), [`publish_properties`] reads those of a
 //! PUBLISH, [`publish_encoder`] writes a PUBLISH with properties, [`outgoing`] holds the other
 //! packets that Sluice sends. [`unanswered`] numbers what waits for PUBACK, [`keepalive`] times the
 //! pings.
@@ -11,6 +12,7 @@
 pub(crate) mod dial;
 pub(crate) mod duplex;
 pub(crate) mod keepalive;
+pub(crate) mod malformed;
 pub(crate) mod mqtt_stream;
 pub(crate) mod outgoing;
 pub(crate) mod packets;

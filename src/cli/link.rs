@@ -129,7 +129,7 @@ pub async fn run(
         LinkCommand::List => status::list(config, output).await,
         LinkCommand::Status { name } => status::show(name.as_ref(), config, output).await,
         LinkCommand::CheckFile(args) => check_file::run(args, config, output).await,
-        LinkCommand::Check(args) => check::run(args, config, output).await,
+        LinkCommand::Check(args) => Box::pin(check::run(args, config, output)).await,
         LinkCommand::Listen(args) => listen::run(args, config, output).await,
         LinkCommand::Send(args) => send::run(args, config, output).await,
         LinkCommand::BroadcastDemo(args) => broadcast_demo::run(args, config, output).await,

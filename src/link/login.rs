@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::broker::remote::target::{RemoteTarget, WebSocketRequest};
+use crate::broker::remote::target::{PACKET_PATIENCE, RemoteTarget, WebSocketRequest};
 use crate::broker::setting_names::SettingNames;
 use crate::config::secret::Secret;
 use crate::config::sections::broker::{BrokerConfig, BrokerTls, JwtPlace};
@@ -116,7 +116,14 @@ impl LoginSource {
         let websocket = self.websocket(settings).await?;
         let names = SettingNames::Link(settings.name.clone());
         let alpn = protocol_names(settings);
-        Ok(RemoteTarget { broker, names, alpn, websocket, clean_start: !is_persistent })
+        Ok(RemoteTarget {
+            broker,
+            names,
+            alpn,
+            websocket,
+            clean_start: !is_persistent,
+            packet_patience: PACKET_PATIENCE,
+        })
     }
 
     /// The other broker refused the signature. Returns whether the next connect has other

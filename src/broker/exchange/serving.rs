@@ -19,9 +19,10 @@ use super::subscriptions::{MARKER_SUBSCRIPTION, OpenSubscriptions, SubscriptionA
 use super::{ExchangeState, QueuedMessage};
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, Renewal};
+use crate::broker::transport::malformed::Malformed;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
-use crate::broker::transport::packets::{Incoming, Malformed, Publish};
+use crate::broker::transport::packets::{Incoming, Publish};
 use crate::broker::transport::publish_encoder::{PublishLimits, Unpublishable};
 use crate::broker::transport::unanswered::Unanswered;
 use crate::domain::exchange::{ExchangeOutcome, OutgoingMessage, PublishTopic};

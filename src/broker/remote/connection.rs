@@ -20,9 +20,10 @@ use super::target::RemoteTarget;
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, BrokerCredentials, Due, Renewal};
 use crate::broker::session::backlog::next_receipt;
+use crate::broker::transport::malformed::Malformed;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
-use crate::broker::transport::packets::{Incoming, Malformed, Publish};
+use crate::broker::transport::packets::{Incoming, Publish};
 use crate::broker::transport::publish_encoder::{PublishLimits, Unpublishable, WINDOW_FULL};
 use crate::broker::transport::publish_properties::EventProperties;
 use crate::broker::transport::unanswered::Unanswered;
@@ -106,7 +107,12 @@ impl RemoteConnection {
             is_over: false,
             unanswered: Unanswered::new(Some(grants.receive_maximum), u16::MAX),
             subscribes: OpenSubscribes::default(),
-            timers: RemoteTimers::new(now, config.keepalive, grants.server_keep_alive),
+            timers: RemoteTimers::new(
+                now,
+                config.keepalive,
+                grants.server_keep_alive,
+                target.packet_patience,
+            ),
             renewal: login.renewal(),
             minting: None,
             last_receipt: Timestamp::default(),
@@ -343,6 +349,7 @@ impl RemoteConnection {
         let since = |sent: Instant| sent.max(self.resumed_at);
         Outstanding {
             last_received: since(self.link.last_received()),
+            packet_began: self.link.packet_began().map(since),
             oldest_message: self.unanswered.oldest().map(since),
             oldest_subscribe: self.subscribes.oldest().map(since),
             write_overdue: self.link.write_overdue_at(),
@@ -352,7 +359,9 @@ impl RemoteConnection {
     fn next_timer(&self) -> Instant {
         let login = self.renewal.as_ref().map(Renewal::next);
         let due = self.timers.next(self.outstanding());
-        [due, login].into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+        // A packet that begins meanwhile is judged at the next look.
+        let look = Instant::now() + self.target.packet_patience / 4;
+        [due, login].into_iter().flatten().min().map_or(look, |due| due.min(look))
     }
 
     fn run_timers(&mut self) -> Result<(), BrokerError> {

@@ -3,7 +3,8 @@
 //!
 //! It compares nothing with what was requested.
 
-use crate::broker::transport::packets::{ConnAck, Malformed};
+use crate::broker::transport::malformed::Malformed;
+use crate::broker::transport::packets::ConnAck;
 
 /// What CONNACK grants.
 #[derive(Clone, Debug, PartialEq, Eq)]

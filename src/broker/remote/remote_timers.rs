@@ -20,6 +20,8 @@ const SILENT_HALVES: u32 = 3;
 #[derive(Debug)]
 pub struct RemoteTimers {
     keepalive: Keepalive,
+    /// Upper bound for one packet.
+    packet_patience: Duration,
 }
 
 /// What the connection last received, and what it waits for.
@@ -27,6 +29,8 @@ pub struct RemoteTimers {
 pub struct Outstanding {
     /// When the broker's last bytes arrived.
     pub last_received: Instant,
+    /// When the packet began of which a part has come.
+    pub packet_began: Option<Instant>,
     /// When the oldest PUBLISH without an answer was sent.
     pub oldest_message: Option<Instant>,
     /// When the oldest SUBSCRIBE without an answer was sent.
@@ -40,14 +44,19 @@ pub struct Outstanding {
 impl RemoteTimers {
     /// Starts with CONNACK. The broker may set a keepalive; 0 leaves the pings to Sluice, which needs
     /// them to notice a broker that is gone.
-    pub fn new(now: Instant, requested: Duration, server_keep_alive: Option<u16>) -> Self {
+    pub fn new(
+        now: Instant,
+        requested: Duration,
+        server_keep_alive: Option<u16>,
+        packet_patience: Duration,
+    ) -> Self {
         let set = server_keep_alive.map(|seconds| Duration::from_secs(seconds.into()));
         let every = match set.filter(|set| !set.is_zero()) {
             Some(set) if requested.is_zero() => set,
             Some(set) => set.min(requested),
             None => requested,
         };
-        Self { keepalive: Keepalive::new(now, every, SILENT_HALVES) }
+        Self { keepalive: Keepalive::new(now, every, SILENT_HALVES), packet_patience }
     }
 
     /// When the next timer is due.
@@ -55,6 +64,7 @@ impl RemoteTimers {
         [
             self.keepalive.ping_at(),
             self.keepalive.silent_at(outstanding.last_received),
+            outstanding.packet_began.map(|began| began + self.packet_patience),
             outstanding.oldest_message.map(|sent| sent + PUBACK_TIMEOUT),
             outstanding.oldest_subscribe.map(|sent| sent + ANSWER_TIMEOUT),
             outstanding.write_overdue,
@@ -81,6 +91,9 @@ impl RemoteTimers {
         if is_late(outstanding.write_overdue, Duration::ZERO) {
             return Err(MqttStream::write_stall());
         }
+        if is_late(outstanding.packet_began, self.packet_patience) {
+            return Err(BrokerError::PacketStalled { seconds: self.packet_patience.as_secs() });
+        }
         for (sent, packet, patience) in [
             (outstanding.oldest_subscribe, "SUBSCRIBE", ANSWER_TIMEOUT),
             (outstanding.oldest_message, "PUBLISH", PUBACK_TIMEOUT),
@@ -103,6 +116,7 @@ mod tests {
     fn quiet(last_received: Instant) -> Outstanding {
         Outstanding {
             last_received,
+            packet_began: None,
             oldest_message: None,
             oldest_subscribe: None,
             write_overdue: None,
@@ -119,16 +133,17 @@ mod tests {
             (60, Some(0), 60),
             (0, Some(7), 7),
         ] {
-            let timers = RemoteTimers::new(start, SECOND * requested, set);
+            let timers = RemoteTimers::new(start, SECOND * requested, set, SECOND * 70);
             assert_eq!(timers.next(quiet(start)), Some(start + SECOND * every), "{set:?}");
         }
-        assert_eq!(RemoteTimers::new(start, Duration::ZERO, None).next(quiet(start)), None);
+        let without = RemoteTimers::new(start, Duration::ZERO, None, SECOND * 70);
+        assert_eq!(without.next(quiet(start)), None);
     }
 
     #[test]
     fn each_answer_has_its_timeout() {
         let start = Instant::now();
-        let mut timers = RemoteTimers::new(start, SECOND * 60, None);
+        let mut timers = RemoteTimers::new(start, SECOND * 60, None, SECOND * 70);
         assert!(!timers.check(start + SECOND * 59, quiet(start)).unwrap());
         assert!(timers.check(start + SECOND * 60, quiet(start)).unwrap());
         let silent = timers.check(start + SECOND * 90, quiet(start));
@@ -147,6 +162,12 @@ mod tests {
             check(10, subscribe),
             Err(BrokerError::NoAnswer { packet: "SUBSCRIBE", .. })
         ));
+        let part = of(|outstanding, start| {
+            (outstanding.packet_began, outstanding.last_received) =
+                (Some(start), start + SECOND * 69);
+        });
+        assert!(check(69, part).is_ok());
+        assert!(matches!(check(70, part), Err(BrokerError::PacketStalled { seconds: 70 })));
         let stalled = of(|outstanding, start| outstanding.write_overdue = Some(start));
         assert!(matches!(check(0, stalled), Err(BrokerError::WriteStalled { .. })));
     }

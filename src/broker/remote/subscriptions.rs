@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::broker::transport::packets::Malformed;
+use crate::broker::transport::malformed::Malformed;
 
 /// Most of them at a time. Their packet identifiers are below those of PUBLISH.
 const MOST: u16 = 256;

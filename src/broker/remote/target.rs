@@ -1,8 +1,13 @@
 //! Where a connection to another broker goes, and how. Data only.
 
+use std::time::Duration;
+
 use crate::broker::setting_names::SettingNames;
 use crate::config::secret::Secret;
 use crate::config::sections::broker::BrokerConfig;
+
+/// The usual bound for one packet: enough for the largest one on a slow line.
+pub const PACKET_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Everything that one connect needs.
 #[derive(Clone, Debug)]
@@ -18,6 +23,9 @@ pub struct RemoteTarget {
     pub websocket: Option<WebSocketRequest>,
     /// Whether the broker forgets an earlier session of this client id.
     pub clean_start: bool,
+    /// Upper bound for one packet, from its first byte to its last: a broker that sends one byte after
+    /// the other answers no ping, and is not silent either.
+    pub packet_patience: Duration,
 }
 
 /// The HTTP request that opens a websocket.

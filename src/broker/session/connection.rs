@@ -22,11 +22,12 @@ use super::window::InflightWindow;
 use super::write_buffer::WriteBuffer;
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, Renewal};
+use crate::broker::transport::malformed::Malformed;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{
     self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION,
 };
-use crate::broker::transport::packets::{Incoming, Malformed, Publish};
+use crate::broker::transport::packets::{Incoming, Publish};
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::lifecycle::health_reporter::HealthReporter;
 

@@ -144,7 +144,7 @@ mod tests {
             matches!(alert(Alert::CertificateExpired), ProbeOutcome::Refused(why) if why.contains("CertificateExpired"))
         );
         assert!(matches!(
-            judge(&BrokerError::Refused { code: 0x87, reason: None }),
+            judge(&BrokerError::Refused { code: 0x87, reason: None, server: None }),
             ProbeOutcome::Refused(_)
         ));
         assert!(matches!(

@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::dial::{self, BrokerRoute};
 use super::duplex::{Duplex, Stream};
-use super::packets::{ConnAck, Incoming, Malformed, Splitter};
+use super::malformed::Malformed;
+use super::packets::{ConnAck, Incoming, Splitter};
 use super::tls::BrokerTlsConnector;
 use crate::broker::error::BrokerError;
 use crate::broker::remote::facts::RemoteFacts;
@@ -56,6 +57,8 @@ pub struct MqttStream {
     /// Why reading ended; returned after all packets before it.
     ended: Option<BrokerError>,
     last_received: Instant,
+    /// When the packet began of which a part is here.
+    packet_began: Option<Instant>,
     /// Since when the socket has taken no byte of those that [`Self::exchange`] writes.
     write_stalled: Option<Instant>,
     /// Whether a layer may still hold written bytes.
@@ -122,8 +125,8 @@ impl MqttStream {
         }
         match incoming.remove(0) {
             Incoming::ConnAck(answer) if answer.code == 0 => Ok(answer),
-            Incoming::ConnAck(ConnAck { code, reason, .. }) => {
-                Err(BrokerError::Refused { code, reason })
+            Incoming::ConnAck(ConnAck { code, reason, server, .. }) => {
+                Err(BrokerError::Refused { code, reason, server })
             }
             Incoming::Disconnect(reason) => Err(BrokerError::Dismissed(reason)),
             Incoming::Auth { code } => Err(BrokerError::AuthContinued { code }),
@@ -219,6 +222,11 @@ impl MqttStream {
         self.last_received
     }
 
+    /// When the packet began of which only a part has come; `None`: there is none.
+    pub fn packet_began(&self) -> Option<Instant> {
+        self.packet_began
+    }
+
     fn over(stream: Stream, max_packet_bytes: usize) -> Self {
         Self {
             stream,
@@ -226,6 +234,7 @@ impl MqttStream {
             inbox: BytesMut::with_capacity(CHUNK),
             ended: None,
             last_received: Instant::now(),
+            packet_began: None,
             write_stalled: None,
             is_unflushed: false,
         }
@@ -310,8 +319,10 @@ impl MqttStream {
                 Poll::Ready(Ok(bytes)) => {
                     read += bytes;
                     self.last_received = Instant::now();
+                    let known = incoming.len();
                     self.ended =
                         self.splitter.split(&mut self.inbox, incoming).err().map(BrokerError::from);
+                    self.note_part(incoming.len() > known);
                     let wire = self.stream.wire();
                     if wire.is_empty() && incoming.len() > before && !wire.has_more() {
                         return TurnEnd::SocketEmpty;
@@ -321,6 +332,16 @@ impl MqttStream {
             }
         }
         TurnEnd::Closed
+    }
+
+    /// Records since when a packet is incomplete; `has_ended`: one before it has just ended.
+    fn note_part(&mut self, has_ended: bool) {
+        let is_part = !self.inbox.is_empty() || self.splitter.is_dropping();
+        if has_ended || !is_part {
+            self.packet_began = is_part.then_some(self.last_received);
+        } else {
+            self.packet_began.get_or_insert(self.last_received);
+        }
     }
 
     fn make_room(&mut self) {

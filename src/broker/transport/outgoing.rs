@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Filter, RetainForwardRule, Subscribe, Unsubscribe,
 };
 
-use super::packets::Malformed;
+use super::malformed::Malformed;
 use crate::broker::error::BrokerError;
 use crate::broker::login::BrokerCredentials;
 use crate::broker::setting_names::SettingNames;
@@ -40,6 +40,9 @@ pub const DISCONNECT_SESSION: [u8; 9] = [0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0];
 
 /// DISCONNECT: the broker sent an unreadable packet.
 pub const DISCONNECT_MALFORMED: [u8; 3] = [0xe0, 1, 0x81];
+
+/// DISCONNECT: the broker sent a packet that it may not send now.
+pub const DISCONNECT_OUT_OF_TURN: [u8; 3] = [0xe0, 1, 0x82];
 
 /// DISCONNECT: the broker used a topic alias that was never set.
 pub const DISCONNECT_ALIAS: [u8; 3] = [0xe0, 1, 0x94];
@@ -213,6 +216,7 @@ pub fn inspector_subscribe(path: &str, wants_retained: bool) -> Result<BytesMut,
 pub fn final_packet(error: &BrokerError) -> Option<&'static [u8]> {
     match error {
         BrokerError::Protocol(Malformed::Alias) => Some(&DISCONNECT_ALIAS),
+        BrokerError::Protocol(fault) if fault.is_out_of_turn() => Some(&DISCONNECT_OUT_OF_TURN),
         BrokerError::Protocol(_) => Some(&DISCONNECT_MALFORMED),
         BrokerError::LoginAges => Some(&DISCONNECT),
         _ => None,

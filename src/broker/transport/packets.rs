@@ -8,6 +8,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{ConnAckProperties, DisconnectProperties};
 
+use super::malformed::Malformed;
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 
 /// Bytes kept of a PUBLISH over the limit: a topic has at most 64 KiB, properties rarely as many,
@@ -98,6 +99,8 @@ pub struct ConnAck {
     pub code: u8,
     /// The broker's reason text.
     pub reason: Option<String>,
+    /// The server that the broker names in place of itself.
+    pub server: Option<String>,
     /// The keepalive that the broker sets, in seconds.
     pub server_keep_alive: Option<u16>,
     /// Most unacknowledged QoS 1 messages that the broker accepts.
@@ -134,29 +137,8 @@ pub struct DisconnectReason {
     pub code: u8,
     /// The broker's reason text.
     pub reason: Option<String>,
-}
-
-/// Bytes that are not MQTT 5: nothing after them can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// More than four length bytes.
-    #[error("the length of a packet is invalid")]
-    Length,
-    /// A type that a broker does not send to a client.
-    #[error("unexpected packet of type {0}")]
-    Type(u8),
-    /// A control packet whose body cannot be read.
-    #[error("the body of a packet of type {0} is invalid")]
-    Body(u8),
-    /// Another packet arrived before CONNACK.
-    #[error("the first packet is not CONNACK")]
-    NotConnAck,
-    /// A message without a topic: its topic alias was never set.
-    #[error("a message has a topic alias, and Sluice offers none")]
-    Alias,
-    /// A control packet over the limit.
-    #[error("a packet of type {0} exceeds MQTT_MAX_PACKET_BYTES")]
-    Size(u8),
+    /// The server that the broker names in place of itself.
+    pub server: Option<String>,
 }
 
 /// Splits the stream at the packet borders.
@@ -190,6 +172,11 @@ impl Splitter {
     /// Packets of more than `limit` bytes are cut (PUBLISH) or refused (all others).
     pub fn new(limit: usize) -> Self {
         Self { limit, dropping: 0 }
+    }
+
+    /// Whether bytes of a cut PUBLISH are still to come.
+    pub const fn is_dropping(&self) -> bool {
+        self.dropping > 0
     }
 
     /// Moves all complete packets from `inbox` to `out`; the start of the next one stays in
@@ -230,7 +217,11 @@ impl Splitter {
 impl DisconnectReason {
     fn read(mut body: Bytes) -> Self {
         let code = take_u8(&mut body).unwrap_or(0);
-        Self { code, reason: reason_string(body) }
+        let (reason, server) = match DisconnectProperties::extract(&mut body).ok().flatten() {
+            Some(given) => (given.reason_string, given.server_reference),
+            None => (None, None),
+        };
+        Self { code, reason: reason.map(shown), server: server.map(shown) }
     }
 }
 
@@ -256,6 +247,7 @@ impl ConnAck {
             abilities: Abilities::from(&given),
             assigned_client_id: given.assigned_client_identifier,
             reason: given.reason_string.map(shown),
+            server: given.server_reference.map(shown),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! For any bytes and any division of them, the packets are the same, and nothing panics.
 
+use super::malformed::Malformed;
 use super::packets::*;
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 use bytes::{BufMut, BytesMut};
@@ -164,10 +165,22 @@ fn control_packets_read_with_and_without_their_properties() {
     );
     assert_eq!(one(&[0x62, 2, 0, 9]), Incoming::PubRel { packet_id: 9 });
     assert_eq!(one(&[0xd0, 0]), Incoming::PingResp);
-    assert_eq!(one(&[0xe0, 0]), Incoming::Disconnect(DisconnectReason { code: 0, reason: None }));
+    assert_eq!(
+        one(&[0xe0, 0]),
+        Incoming::Disconnect(DisconnectReason { code: 0, reason: None, server: None })
+    );
     assert_eq!(
         one(&[0xe0, 1, 0x8e]),
-        Incoming::Disconnect(DisconnectReason { code: 0x8e, reason: None })
+        Incoming::Disconnect(DisconnectReason { code: 0x8e, reason: None, server: None })
+    );
+    // A control character of the name is not shown.
+    assert_eq!(
+        one(&[0xe0, 7, 0x9d, 5, 0x1c, 0, 2, b's', b'\n']),
+        Incoming::Disconnect(DisconnectReason {
+            code: 0x9d,
+            reason: None,
+            server: Some("s".into())
+        })
     );
 }
 

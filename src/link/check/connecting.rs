@@ -258,9 +258,12 @@ async fn refused(
 ) -> CheckStep {
     let mut step = CheckStep::new(12, "CONNACK");
     let why = match fault {
-        ConnectFault::Broker(BrokerError::Refused { code, reason }) => {
+        ConnectFault::Broker(BrokerError::Refused { code, reason, server }) => {
             if let Some(reason) = reason {
                 step.note(format!("the other broker says: {reason}"));
+            }
+            if let Some(server) = server {
+                step.note(format!("the other broker names the server {server}"));
             }
             if link.kind == LinkKind::EventGrid && SESSION_CODES.contains(code) {
                 step.note(format!(

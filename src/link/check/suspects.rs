@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn only_a_refusal_of_the_login_concerns_the_token() {
-        let refused = |code| BrokerError::Refused { code, reason: None };
+        let refused = |code| BrokerError::Refused { code, reason: None, server: None };
         assert!(concerns(&refused(0x87)) && concerns(&refused(0x8c)));
         assert!(!concerns(&refused(0x97)) && !concerns(&BrokerError::ClosedEarly));
     }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::link::aws::server_date::ClockDifference;
 use crate::link::kind::LinkKind;
 use crate::link::login::LinkLoginError;
-use crate::link::settings::LinkSettings;
+use crate::link::settings::{LinkAuth, LinkSettings};
 
 /// What a failed login means: no packet was sent.
 pub fn of_login(settings: &LinkSettings, error: &LinkLoginError) -> LinkExplanation {
@@ -50,16 +50,16 @@ pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> LinkExplanation
         class: FailureClass::Unavailable,
     };
     match error {
-        BrokerError::Refused { code, reason } => {
-            with_text(of_code(settings, CodePacket::ConnAck, *code, None), reason.as_deref())
+        BrokerError::Refused { code, reason, server } => {
+            let explained = of_code(settings, CodePacket::ConnAck, *code, None);
+            with_server(with_text(explained, reason.as_deref()), server.as_deref())
         }
-        BrokerError::Dismissed(end) => with_text(
-            of_code(settings, CodePacket::Disconnect, end.code, None),
-            end.reason.as_deref(),
-        ),
-        BrokerError::RenewalRefused { code } | BrokerError::AuthContinued { code } => {
-            of_code(settings, CodePacket::Auth, *code, None)
+        BrokerError::Dismissed(end) => {
+            let explained = of_code(settings, CodePacket::Disconnect, end.code, None);
+            with_server(with_text(explained, end.reason.as_deref()), end.server.as_deref())
         }
+        BrokerError::RenewalRefused { code } => of_code(settings, CodePacket::Auth, *code, None),
+        BrokerError::AuthContinued { code } => of_another_step(settings, *code),
         BrokerError::SubscriptionRefused { filter, code } => {
             of_code(settings, CodePacket::SubAck, *code, Some(filter))
         }
@@ -92,6 +92,10 @@ pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> LinkExplanation
                 class: FailureClass::Refused,
             }
         }
+        BrokerError::Protocol(fault) if fault.is_out_of_turn() => unavailable(
+            format!("the other broker sent {fault}, which breaks MQTT 5"),
+            "read its log, and report it to its maker; Sluice connects again".to_owned(),
+        ),
         BrokerError::Protocol(fault) => unavailable(
             format!("the other broker sent bytes that are not MQTT 5 ({fault})"),
             format!(
@@ -104,10 +108,78 @@ pub fn of_error(settings: &LinkSettings, error: &BrokerError) -> LinkExplanation
             "the login token ends soon".to_owned(),
             "Sluice connects again with a new token".to_owned(),
         ),
-        _ => unavailable(
-            error.to_string(),
-            format!("check {}, {} and the log of the other broker", named("host"), named("port")),
+        other => of_rest(settings, other),
+    }
+}
+
+/// A connection that works no longer, an answer that does not come, and what no link should meet.
+fn of_rest(settings: &LinkSettings, error: &BrokerError) -> LinkExplanation {
+    let named = |name| field(settings, name);
+    let load =
+        || "check the network, and the load of the other broker; Sluice connects again".to_owned();
+    let (what, advice) = match error {
+        BrokerError::NoAnswer { packet, seconds } => (
+            format!("the other broker did not answer {packet} within {seconds} s"),
+            if *packet == "CONNECT" {
+                format!(
+                    "check {} and {}: they must lead to its MQTT 5",
+                    named("port"),
+                    named("transport")
+                )
+            } else {
+                load()
+            },
         ),
+        BrokerError::Broken(why) => {
+            (format!("the connection to the other broker failed ({why})"), load())
+        }
+        BrokerError::WriteStalled { seconds } => {
+            (format!("the other broker accepted no bytes for {seconds} s"), load())
+        }
+        BrokerError::Silent { seconds } => {
+            (format!("the other broker sent nothing for {seconds} s"), load())
+        }
+        BrokerError::PacketStalled { seconds } => (
+            format!(
+                "a packet of the other broker did not end within {seconds} s, although bytes came"
+            ),
+            load(),
+        ),
+        BrokerError::NotUpgraded(why) => (
+            format!("the other broker's answer to the request for a websocket is invalid ({why})"),
+            format!("check {}, {} and {}", named("host"), named("port"), named("transport")),
+        ),
+        BrokerError::WebSocket(fault) => (
+            format!("the websocket to the other broker ended: {fault}"),
+            "read the log of the other broker; Sluice connects again".to_owned(),
+        ),
+        BrokerError::Downgraded { filter } => (
+            format!("the other broker grants {filter} at QoS 0 only"),
+            "allow QoS 1 at the other broker".to_owned(),
+        ),
+        BrokerError::Unsendable(why) => (
+            format!("a packet of the link cannot be made ({why})"),
+            format!("shorten {} and the filters of {}", login_fields(settings), named("ingest")),
+        ),
+        other => (other.to_string(), "read the log of the other broker".to_owned()),
+    };
+    LinkExplanation { what, cause: None, advice, class: FailureClass::Unavailable }
+}
+
+/// AUTH with a code that requires another step.
+fn of_another_step(settings: &LinkSettings, code: u8) -> LinkExplanation {
+    LinkExplanation {
+        what: format!(
+            "the other broker requires another step of authentication (AUTH with code 0x{code:02X})"
+        ),
+        cause: Some("Sluice has only the one step of a token".to_owned()),
+        advice: match settings.auth {
+            LinkAuth::Jwt { .. } => {
+                format!("set {} to password or username", field(settings, "place"))
+            }
+            _ => format!("allow {} for this client there", login_fields(settings)),
+        },
+        class: FailureClass::Refused,
     }
 }
 
@@ -247,6 +319,17 @@ fn closed_advice(settings: &LinkSettings) -> String {
         _ => {
             format!("read its log; if this repeats, check that no other client uses the id in {id}")
         }
+    }
+}
+
+/// The server that the other broker names: Sluice never connects to it by itself.
+fn with_server(explanation: LinkExplanation, server: Option<&str>) -> LinkExplanation {
+    match server {
+        Some(server) => LinkExplanation {
+            what: format!("{}, and names the server {server}", explanation.what),
+            ..explanation
+        },
+        None => explanation,
     }
 }
 

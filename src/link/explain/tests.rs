@@ -8,6 +8,9 @@ use super::codes::of_code;
 use super::errors::of_error;
 use super::{CodePacket, FailureClass};
 use crate::broker::error::BrokerError;
+use crate::broker::transport::malformed::Malformed;
+use crate::broker::transport::packets::DisconnectReason;
+use crate::broker::transport::web_socket_fault::WebSocketFault;
 use crate::link::file;
 use crate::link::settings::LinkSettings;
 
@@ -112,6 +115,11 @@ fn a_failure_without_a_code_names_the_field_at_fault() {
     };
     let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
     let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+    let end = |code, reason, server| DisconnectReason { code, reason, server };
+    let moved = || BrokerError::Dismissed(end(0x9d, Some("bye".into()), Some("b.x:8883".into())));
+    let elsewhere =
+        || BrokerError::Refused { code: 0x9c, reason: None, server: Some("b.x:8883".into()) };
+    let no_answer = |packet| BrokerError::NoAnswer { packet, seconds: 10 };
     for (text, error, named) in [
         (AZURE, timeout(), "link.azure.transport to wss"),
         (AZURE, name(), "region in link.azure.host"),
@@ -122,10 +130,29 @@ fn a_failure_without_a_code_names_the_field_at_fault() {
         (AWS, forbidden(403), "clock"),
         (AWS, forbidden(503), "tries again"),
         (OTHER, BrokerError::Closed, "link.other.client_id"),
+        (OTHER, moved(), "names the server b.x:8883"),
+        (OTHER, moved(), "link.other.host"),
+        (OTHER, moved(), "(\"bye\")"),
+        (OTHER, elsewhere(), "names the server b.x:8883"),
+        (OTHER, BrokerError::Protocol(Malformed::UnrequestedAuth), "AUTH without a renewal"),
+        (OTHER, BrokerError::Protocol(Malformed::SecondConnAck), "a second CONNACK"),
+        (OTHER, BrokerError::Protocol(Malformed::Length), "link.other.transport"),
+        (AZURE, BrokerError::AuthContinued { code: 0x18 }, "link.azure.place"),
+        (OTHER, BrokerError::AuthContinued { code: 0x18 }, "another step of authentication"),
+        (OTHER, no_answer("CONNECT"), "link.other.port"),
+        (OTHER, no_answer("PUBLISH"), "did not answer PUBLISH within 10 s"),
+        (OTHER, BrokerError::Silent { seconds: 90 }, "sent nothing for 90 s"),
+        (OTHER, BrokerError::PacketStalled { seconds: 120 }, "did not end within 120 s"),
+        (OTHER, BrokerError::WriteStalled { seconds: 10 }, "accepted no bytes"),
+        (OTHER, BrokerError::Broken(io::Error::other("reset")), "failed (reset)"),
+        (AWS, BrokerError::NotUpgraded("no key"), "link.aws.transport"),
+        (AWS, BrokerError::WebSocket(WebSocketFault::Text), "the websocket to the other broker"),
+        (OTHER, BrokerError::Unsendable("too long".to_owned()), "link.other.ingest"),
     ] {
         let explained = of_error(&link(text), &error);
         let shown = format!("{explained}; {}", explained.advice);
         assert!(shown.contains(named), "{named} is not in: {shown}");
-        assert!(!shown.contains("MQTT_"), "{shown}");
+        // Settings of the daemon, and its own broker.
+        assert!(!shown.contains("MQTT_") && !shown.contains("the broker's"), "{shown}");
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     use crate::broker::transport::packets::DisconnectReason;
 
     fn dismissed(code: u8) -> BrokerError {
-        BrokerError::Dismissed(DisconnectReason { code, reason: None })
+        BrokerError::Dismissed(DisconnectReason { code, reason: None, server: None })
     }
 
     fn closed(code: u16) -> BrokerError {

@@ -74,6 +74,11 @@ impl Caller {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Whether the other side still takes bytes.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// The next packet: its first byte and its body.
     pub fn packet(&mut self) -> (u8, Vec<u8>) {
         let first = self.byte();

@@ -93,10 +93,10 @@ fn a_peer_that_does_not_use_mqtt_is_named_and_disconnected() {
     session.wait_for_trouble(&["not MQTT 5", "MQTT_TLS"]);
     let mut caller = peer.welcome(false);
     session.wait_until_well();
-    // A type no broker sends.
+    // No broker sends it to a client that renews no login.
     caller.send(&[0xf0, 0]);
-    assert_eq!(caller.expect(DISCONNECT), [0x81]);
-    session.wait_for_trouble(&["type 15"]);
+    assert_eq!(caller.expect(DISCONNECT), [0x82]);
+    session.wait_for_trouble(&["AUTH without a renewal of the login"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use sluice::broker::remote::connection::RemoteConnection;
 use sluice::broker::remote::event::RemoteEvent;
 use sluice::broker::remote::facts::RemoteFacts;
-use sluice::broker::remote::target::{RemoteTarget, WebSocketRequest};
+use sluice::broker::remote::target::{PACKET_PATIENCE, RemoteTarget, WebSocketRequest};
 use sluice::broker::setting_names::SettingNames;
 use sluice::clock;
 use sluice::config::secret::Secret;
@@ -63,6 +63,7 @@ fn target(aws: &AwsGate, client_id: &str, credentials: &AwsCredentials) -> Remot
         alpn: vec![b"http/1.1".to_vec()],
         websocket: Some(WebSocketRequest { path_and_query, host }),
         clean_start: true,
+        packet_patience: PACKET_PATIENCE,
     }
 }
 

@@ -12,7 +12,7 @@ use sluice::broker::error::BrokerError;
 use sluice::broker::remote::connection::RemoteConnection;
 use sluice::broker::remote::event::RemoteEvent;
 use sluice::broker::remote::facts::RemoteFacts;
-use sluice::broker::remote::target::{RemoteTarget, WebSocketRequest};
+use sluice::broker::remote::target::{PACKET_PATIENCE, RemoteTarget, WebSocketRequest};
 use sluice::broker::setting_names::SettingNames;
 use sluice::config::secret::Secret;
 use sluice::config::sections::broker::{BrokerConfig, BrokerJwt, BrokerTls, JwtPlace};
@@ -49,6 +49,7 @@ pub fn target(port: u16) -> RemoteTarget {
         alpn: Vec::new(),
         websocket: None,
         clean_start: true,
+        packet_patience: PACKET_PATIENCE,
     }
 }
 

@@ -121,7 +121,7 @@ impl LinkReceiver {
 
     /// Takes a message. It stays here until [`Self::hand_over`] has room at the spine.
     pub fn take(&mut self, message: RemoteMessage) {
-        let bytes = message.topic.len() + message.payload.len();
+        let bytes = held_bytes(&message);
         let packet_id = message.ack.as_ref().map(|ack| ack.packet_id);
         let redelivered = packet_id.is_some_and(|id| self.resumed.check_resent(id, message.dup));
         let held_since = self.backlog.held_since(message.received_at);
@@ -189,4 +189,15 @@ impl LinkReceiver {
         let unacknowledged = self.inflight.connection_ended(dropped);
         self.resumed.connection_ended(unacknowledged);
     }
+}
+
+// --- private helpers ---
+
+/// Bytes of memory that a message holds: a slice of its packet holds all of it, also the properties that
+/// are not used.
+fn held_bytes(message: &RemoteMessage) -> usize {
+    let properties = message.user_properties.iter().map(|(name, value)| name.len() + value.len());
+    let others = message.content_type.as_deref().map_or(0, str::len)
+        + message.correlation.as_ref().map_or(0, bytes::Bytes::len);
+    message.topic.len() + message.payload.len() + properties.sum::<usize>() + others
 }

@@ -69,7 +69,8 @@ impl ReceiveBuffer {
         self.last_receipt = Timestamp::from_micros(self.last_receipt.micros() + 1);
         let maybe_repeated = dup || self.maybe_repeated_left > 0;
         self.maybe_repeated_left = self.maybe_repeated_left.saturating_sub(1);
-        let bytes = topic.len() + payload.len();
+        // The message keeps the memory of its whole packet: a device can fill that with properties.
+        let bytes = topic.len() + payload.len() + properties.len();
         self.bytes += bytes;
         let ack = (packet_id != 0).then_some(AckToken {
             connection: self.connection,
@@ -146,4 +147,32 @@ fn correlation(properties: &Bytes) -> Option<Box<Bytes>> {
     }
     let found = PublishProperties::read(properties).correlation?;
     (found.len() <= MAX_CORRELATION).then(|| Box::new(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_properties_of_a_message_count_among_its_bytes() {
+        let mut buffer = ReceiveBuffer::new(ConnectionId(1), 0);
+        let (mut inflight, mut resumed) = (Inflight::default(), ResumedIdentifiers::default());
+        let publish = Publish {
+            topic: Bytes::from_static(b"t"),
+            payload: Bytes::from_static(b"{}"),
+            cut_from: None,
+            qos: 1,
+            packet_id: 1,
+            dup: false,
+            retain: false,
+            properties: vec![0x26; 100_000].into(),
+            malformed: false,
+        };
+        for packet_id in 1..=700 {
+            let publish = Publish { packet_id, ..publish.clone() };
+            buffer.receive(publish, &mut inflight, &mut resumed);
+        }
+        assert_eq!(buffer.bytes(), 700 * 100_003);
+        assert!(inflight.is_over_budget(0), "70 MB are more than may be in flight");
+    }
 }

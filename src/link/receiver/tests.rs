@@ -159,6 +159,21 @@ async fn a_full_spine_stops_reading_and_a_cancelled_hand_over_keeps_the_messages
 }
 
 #[tokio::test]
+async fn messages_that_consist_of_properties_stop_reading_as_those_with_large_payloads_do() {
+    let mut rig = rig();
+    let value = "x".repeat(500_000);
+    let mut taken = 0;
+    for packet_id in 1..=1000 {
+        if !rig.receiver.has_room() {
+            break;
+        }
+        rig.receiver.take(with("a", &value, message("devices/p1/events", packet_id, "{}")));
+        taken = packet_id;
+    }
+    assert!((130..=140).contains(&taken), "{taken} messages of half a megabyte");
+}
+
+#[tokio::test]
 async fn a_message_that_was_handed_over_and_not_acknowledged_is_recognized_once() {
     let mut rig = rig();
     for packet_id in [1, 2] {

@@ -10,7 +10,8 @@
 //! outbox, [`publishing`] sends and [`answers`] takes the answers; [`lane_queue`] with [`refused_in_flight`], [`pace`], [`admission`],
 //! [`refused_topics`] with [`topic_fault`], [`endings`] and [`blame`] decide what is sent and when; [`turn`] works on the outbox,
 //! [`receiving`] is the incoming half, [`board`] what the lanes report
-//! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it with the [`rates`],
+//! (with [`standing`] and [`lane_counts`]), [`reporting`] stores it with the [`rates`], [`topic_lines`]
+//! and [`line_budget`] bound what is logged,
 //! [`former_filters`] are subscriptions to end, [`fresh_credentials`] renews those of AWS, and
 //! [`wiring`] connects senders with the writer.
 
@@ -27,6 +28,7 @@ mod lane_context;
 mod lane_counts;
 mod lane_queue;
 mod lane_run;
+mod line_budget;
 mod looks;
 mod pace;
 mod publishing;
@@ -39,6 +41,7 @@ mod serving;
 mod serving_loop;
 mod standing;
 mod topic_fault;
+mod topic_lines;
 mod turn;
 mod upkeep;
 pub mod wiring;

@@ -21,7 +21,8 @@ const DEAD_LETTER_REASONS: [&str; 6] =
 metrics! {
     /// Updated by the replica that sends over the link, unless a metric says otherwise.
     pub struct LinkMetrics {
-        /// 1 while the lane is connected to the other broker.
+        /// 1 while the lane is connected to the other broker and each of its SUBSCRIBE packets is
+        /// answered.
         up: IntGaugeVec("sluice_link_up", ["link", "lane"]),
         /// 1 for the state of the link on this replica: connecting, up, refused, throttled, flapping
         /// or standby.

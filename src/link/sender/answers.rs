@@ -42,13 +42,11 @@ pub(super) fn take(serving: &mut LaneConnection<'_>, packet_id: u16, code: u8, t
     let cause = match code {
         RATE_TOO_HIGH | QUOTA_EXCEEDED => {
             if serving.lane.pace.throttle(now) {
-                tracing::warn!(
-                    link = %serving.context.settings.name,
-                    code = shown,
-                    "the other broker limits the rate of the link {}; Sluice halves it, and raises it by a \
-                     tenth each minute",
+                serving.lane.warn_of_rate(&format!(
+                    "the other broker limits the rate of the link {} with code {shown}; Sluice halves it, and \
+                     raises it by a tenth each minute",
                     serving.context.settings.name
-                );
+                ));
             }
             serving.lane.queue.repeat_behind(&waiting.forward, SendAgain::Throttled);
             let repeat = SendAgain::No;
@@ -116,11 +114,7 @@ fn release(serving: &mut LaneConnection<'_>, waiting: &HeldForward) {
         return;
     }
     if serving.lane.refused.release(topic) {
-        tracing::info!(
-            link = %serving.context.settings.name,
-            topic,
-            "the other broker accepts the topic again; Sluice sends the messages that waited"
-        );
+        serving.lane.note_release(topic);
         if serving.turn.is_some() {
             serving.turn_rows = TurnRows::Partial;
         }
@@ -133,11 +127,10 @@ fn topic_refused(serving: &mut LaneConnection<'_>, waiting: &HeldForward, code: 
     let topic = waiting.forward.topic.as_str();
     if !serving.lane.refused.has(topic) {
         let explained = of_code(&serving.context.settings, CodePacket::PubAck, code, Some(topic));
-        tracing::warn!(
-            link = %serving.context.settings.name,
+        serving.lane.warn_of_refusal(&format!(
             "{explained}; the messages of this topic wait, and the others are sent; {}",
             explained.advice
-        );
+        ));
     }
     serving.lane.queue.repeat_behind(&waiting.forward, SendAgain::TopicRefused);
     serving.lane.hold_topic(&waiting.forward, TopicFault::Code(code), now);

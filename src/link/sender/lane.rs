@@ -12,6 +12,7 @@ use super::board::LaneState;
 use super::endings::LaneEndings;
 use super::lane_context::{LaneContext, OutboxGone};
 use super::lane_queue::LaneQueue;
+use super::line_budget::LineBudgets;
 use super::pace::LanePace;
 use super::receiving::LaneReceiving;
 use super::refused_topics::RefusedTopics;
@@ -49,6 +50,7 @@ pub(super) struct Lane {
     /// Messages that become dead letters with the next turn.
     pub(super) dead: Vec<(i64, DeadLetterReason)>,
     pub(super) outage: OutageLog,
+    pub(super) lines: LineBudgets,
     pub(super) refused_pauses: Backoff,
     pub(super) away_pauses: Backoff,
     /// Whether the next connect follows at once, for a new token or new credentials.
@@ -79,6 +81,7 @@ impl Lane {
             pace,
             dead: Vec::new(),
             outage: OutageLog::reminding_every(REMINDER),
+            lines: LineBudgets::default(),
             refused_pauses: Backoff::new(FIRST_PAUSE, LONGEST_REFUSED),
             away_pauses: Backoff::new(FIRST_PAUSE, LONGEST_AWAY),
             at_once: false,

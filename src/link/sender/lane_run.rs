@@ -215,11 +215,10 @@ impl Lane {
         let Some(waiting) = self.queue.take(id) else { return };
         let fault = TopicFault::HangsUp;
         let explained = fault.explained(&self.context.settings, Some(&waiting.forward.topic));
-        tracing::warn!(
-            link = %self.context.settings.name,
+        self.warn_of_refusal(&format!(
             "{explained}; the messages of this topic wait, and the others are sent; {}",
             explained.advice
-        );
+        ));
         self.hold_topic(&waiting.forward, fault, Instant::now());
     }
 
@@ -243,12 +242,10 @@ impl Lane {
 
     fn refuse_culprit(&mut self, id: i64, explained: &LinkExplanation) {
         let detail = format!("the other broker ended four connections on it: {explained}");
-        tracing::warn!(
-            link = %self.context.settings.name,
-            id,
-            "the other broker ends the connection on one message: {explained}; Sluice moves it to \
-             the dead letters"
-        );
+        self.warn_of_refusal(&format!(
+            "the other broker ends the connection on the message {id}: {explained}; Sluice moves it to the \
+             dead letters"
+        ));
         self.queue.take(id);
         let reason = DeadLetterCause::ClosesConnection;
         self.dead.push((id, DeadLetterReason { reason, code: None, detail }));

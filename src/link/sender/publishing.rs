@@ -116,12 +116,10 @@ fn publish_next(serving: &mut LaneConnection<'_>, now: Instant) -> Option<Blocke
         Err(refused) => {
             serving.lane.queue.put_back(waiting);
             let explained = no_acknowledgement(refused.0);
-            let link = &serving.context.settings.name;
-            tracing::warn!(
-                %link,
-                "the link {link} sends nothing: {explained}; its messages wait; {}",
-                explained.advice
-            );
+            serving.lane.warn_of_connection(&format!(
+                "the link {} sends nothing: {explained}; its messages wait; {}",
+                serving.context.settings.name, explained.advice
+            ));
             serving.blocked = Some(explained);
             Some(Blocked::Refused)
         }

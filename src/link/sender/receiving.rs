@@ -9,9 +9,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::former_filters::FormerFilters;
+use super::line_budget::{LineBudget, warn_within};
 use crate::broker::error::BrokerError;
 use crate::broker::remote::connection::RemoteConnection;
 use crate::domain::message::AckToken;
+use crate::lifecycle::outage_log::OutageLog;
 use crate::link::explain::codes::of_code;
 use crate::link::explain::{CodePacket, LinkExplanation};
 use crate::link::receiver::LinkReceiver;
@@ -26,6 +28,9 @@ const REFUSED: u8 = 0x80;
 
 /// Refused filters are subscribed to again after this time.
 const RETRY: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// The same refusal is logged again after this time.
+const REMINDER: std::time::Duration = std::time::Duration::from_hours(1);
 
 /// Time between two updates of the receiver.
 const UPDATE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -48,6 +53,10 @@ pub(super) struct LaneReceiving {
     refused: Vec<(String, u8)>,
     retry_at: Option<Instant>,
     update_at: Instant,
+    /// Lines about sessions.
+    lines: LineBudget,
+    /// Refused filters: they are subscribed to again every minute.
+    refusals: OutageLog,
 }
 
 // === impl LaneReceiving ===
@@ -68,6 +77,8 @@ impl LaneReceiving {
             refused: Vec::new(),
             retry_at: None,
             update_at: Instant::now(),
+            lines: LineBudget::default(),
+            refusals: OutageLog::reminding_every(REMINDER),
         }
     }
 
@@ -82,11 +93,11 @@ impl LaneReceiving {
         if std::mem::replace(&mut self.had_session, true) && !is_kept {
             let link = &settings.name;
             metrics.sessions_lost.with_label_values(&[link.as_str()]).inc();
-            tracing::warn!(
-                %link,
+            let text = format!(
                 "the other broker has lost the session of the link {link}: messages of it may be lost; \
                  Sluice subscribes again; check how long and how many messages it keeps"
             );
+            warn_within(&mut self.lines, link, &text, "a session is lost");
         }
         self.receiver.connected(is_kept);
         self.refused.clear();
@@ -144,21 +155,36 @@ impl LaneReceiving {
             self.refused.push((filter, *code));
             self.retry_at = Some(Instant::now() + RETRY);
         }
+        if self.is_complete() {
+            // A later refusal is a new one.
+            let _nothing_to_log = self.refusals.worked(Instant::now().into_std());
+        }
         first
+    }
+
+    /// Warns of refused filters: once for each reason, and every hour.
+    pub(super) fn warn_of_refusal(&mut self, explained: &LinkExplanation, settings: &LinkSettings) {
+        let now = Instant::now().into_std();
+        if let Some(suppressed) = self.refusals.failed(&explained.to_string(), now) {
+            tracing::warn!(
+                link = %settings.name,
+                suppressed,
+                "{explained}; Sluice subscribes again in a minute; {}",
+                explained.advice
+            );
+        }
     }
 
     /// Records an UNSUBACK.
     pub(super) fn unsubscribed(&mut self, packet_id: u16, codes: &[u8], settings: &LinkSettings) {
         let link = &settings.name;
         if let Some(code) = codes.iter().find(|code| **code >= REFUSED) {
-            tracing::warn!(
-                %link,
-                code = format!("0x{code:02X}"),
-                "the other broker does not end a subscription that the links file no longer has: its \
-                 messages are quarantined; Sluice unsubscribes again at the next connection; allow it \
-                 there, or change link.{link}.client_id"
+            let text = format!(
+                "the other broker does not end a subscription that the links file no longer has (code \
+                 0x{code:02X}): its messages are quarantined; Sluice unsubscribes again at the next \
+                 connection; allow it there, or change link.{link}.client_id"
             );
-            return;
+            return warn_within(&mut self.lines, link, &text, "UNSUBSCRIBE is refused");
         }
         self.unsubscribing.retain(|open| *open != packet_id);
         if self.unsubscribing.is_empty() {
@@ -170,6 +196,11 @@ impl LaneReceiving {
     pub(super) fn refusal(&self, settings: &LinkSettings) -> Option<LinkExplanation> {
         let (filter, code) = self.refused.first()?;
         Some(of_code(settings, CodePacket::SubAck, *code, Some(filter)))
+    }
+
+    /// Whether a SUBSCRIBE has no answer.
+    pub(super) fn is_subscribing(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Whether every filter is answered and granted.

@@ -277,6 +277,9 @@ mod tests {
         assert_eq!(topics.held().collect::<Vec<_>>(), [3]);
         topics.forget(3);
         assert_eq!(topics.counts(), (0, 0));
+        topics.refused("b", PUMP, TopicFault::HangsUp, now);
+        topics.hold("b", 4, at(0));
+        assert_eq!(topics.take_late(at(3600)), [(4, TopicFault::HangsUp)]);
     }
 
     #[test]

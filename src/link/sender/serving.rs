@@ -101,8 +101,10 @@ impl<'a> LaneConnection<'a> {
             "the link {} is connected",
             context.settings.name
         );
-        if lane.receiving.is_some() {
-            warn_of_expiry(&context.settings, grants.session_expiry);
+        if lane.receiving.is_some()
+            && let Some(text) = short_expiry(&context.settings, grants.session_expiry)
+        {
+            lane.warn_of_connection(&text);
         }
         Self {
             lane,
@@ -171,18 +173,15 @@ impl<'a> LaneConnection<'a> {
 }
 
 /// Messages that wait longer than the session lives are lost, and the broker may shorten it silently.
-fn warn_of_expiry(settings: &LinkSettings, granted: u32) {
+fn short_expiry(settings: &LinkSettings, granted: u32) -> Option<String> {
     let wanted = settings.limits.session_expiry_seconds;
-    if granted < wanted {
-        let (link, host) = (&settings.name, &settings.host);
-        tracing::warn!(
-            %link,
-            granted,
-            wanted,
+    let (link, host) = (&settings.name, &settings.host);
+    (granted < wanted).then(|| {
+        format!(
             "{host} keeps the session of the link {link} for {granted} s, not {wanted} s: messages for Sluice \
              that wait longer are lost; raise the limit there, or set link.{link}.session_expiry to {granted} s"
-        );
-    }
+        )
+    })
 }
 
 fn jittered(life: Duration) -> Duration {

@@ -161,11 +161,7 @@ impl LaneConnection<'_> {
         let (settings, metrics) = (&self.context.settings, &self.context.metrics);
         let Some(receiving) = &mut self.lane.receiving else { return };
         match receiving.granted(packet_id, codes, settings, metrics) {
-            Some(explained) => tracing::warn!(
-                link = %settings.name,
-                "{explained}; Sluice subscribes again in a minute; {}",
-                explained.advice
-            ),
+            Some(explained) => receiving.warn_of_refusal(&explained, settings),
             None if receiving.is_complete() => self.note_works(),
             None => {}
         }

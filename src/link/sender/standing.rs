@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::board::LaneState;
+use super::receiving::LaneReceiving;
 use super::serving::LaneConnection;
 use crate::link::explain::codes::of_code;
 use crate::link::explain::{CodePacket, LinkExplanation};
@@ -20,7 +21,10 @@ impl LaneConnection<'_> {
     /// Shows the state on the board, not more often than people can read.
     pub(super) fn show_state(&mut self) {
         let now = Instant::now();
-        if now < self.show_at {
+        // Before the answer to SUBSCRIBE nothing is received: the lane is not up.
+        let is_subscribing =
+            self.lane.receiving.as_ref().is_some_and(LaneReceiving::is_subscribing);
+        if now < self.show_at || is_subscribing {
             return;
         }
         self.show_at = now + SHOW_PERIOD;

@@ -49,3 +49,27 @@ impl TopicFault {
         DeadLetterReason { reason, code, detail }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::file;
+
+    const LINK: &str = "[link.a]\nkind = 'mqtt'\nhost = '127.0.0.1'\ntransport = 'tcp'\nclient_id = 'c'\n\
+        publish = [{ from = 'tenant/+/device/+/telemetry', to = 'up/{device}' }]\n";
+
+    #[test]
+    fn a_dead_letter_after_refuse_after_says_what_the_other_broker_did() {
+        let settings = file::parse(LINK).unwrap().links.remove(0);
+        for (fault, cause, code, said) in [
+            (TopicFault::HangsUp, DeadLetterCause::ClosesConnection, None, "ends the connection"),
+            (TopicFault::Code(0x87), DeadLetterCause::NotAuthorized, Some(0x87), "0x87"),
+            (TopicFault::Code(0x80), DeadLetterCause::Refused, Some(0x80), "0x80"),
+        ] {
+            let letter = fault.dead_letter(&settings);
+            assert_eq!((letter.reason, letter.code), (cause, code));
+            assert!(letter.detail.contains(said), "{}", letter.detail);
+            assert!(letter.detail.contains("refuse_after"), "{}", letter.detail);
+        }
+    }
+}

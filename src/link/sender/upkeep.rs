@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::board::LinkBoard;
 use super::context::SenderContext;
+use super::line_budget::{LineBudget, warn_within};
 use super::wiring::LinkWires;
 use crate::domain::forwarding::LinkRoutes;
 use crate::domain::link::LinkName;
@@ -54,6 +55,7 @@ pub(super) struct Upkeep {
     is_slow: bool,
     /// Messages of gaps that were lost before the last measurement.
     lost: Option<u64>,
+    lines: LineBudget,
 }
 
 // === impl Upkeep ===
@@ -82,6 +84,7 @@ impl Upkeep {
             is_refilling: false,
             is_slow: false,
             lost: None,
+            lines: LineBudget::default(),
         }
     }
 
@@ -126,12 +129,11 @@ impl Upkeep {
             let labels = [link, DeadLetterCause::Expired.label()];
             let number = u64::try_from(expired.len()).unwrap_or(u64::MAX);
             self.metrics.dead_lettered.with_label_values(&labels).inc_by(number);
-            tracing::warn!(
-                link,
-                messages = number,
-                "messages of the link {link} waited longer than backlog_max_age; Sluice moves them to the \
-                 dead letters"
+            let text = format!(
+                "{number} messages of the link {link} waited longer than backlog_max_age; Sluice moves them \
+                 to the dead letters"
             );
+            warn_within(&mut self.lines, &self.link, &text, "messages are too old");
             // There may be more.
             self.expire_at = Instant::now();
         }

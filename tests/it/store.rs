@@ -6,6 +6,7 @@ mod directory;
 mod failures;
 mod last_attempt;
 mod link_events;
+mod link_floor;
 mod link_gap;
 mod link_gap_lanes;
 mod link_gap_lock;

@@ -242,6 +242,7 @@ mod tests {
         let mut reads = LaneReads::default();
         // A refill (transaction 10) has the ids 101 to 200 and is in progress; a batch has those above.
         reads.looked(&seen(201..=210, 10, 12), &[], false);
+        assert_eq!(reads.begin(), 0, "whatever is open above it");
         finish(&mut reads, 201..=210);
         assert_eq!(reads.begin(), 0, "rows may still appear below");
         reads.looked(&seen(211..=212, 10, 13), &[], false);
@@ -270,5 +271,60 @@ mod tests {
         assert_eq!((reads.floor, reads.begin()), (5, 1));
         finish(&mut reads, 2..=2);
         assert_eq!(reads.begin(), 5);
+    }
+
+    #[test]
+    fn the_floor_rises_although_there_is_always_a_transaction_in_progress() {
+        // The transactions of a look have ended at the next one, or at the one after it.
+        for (age, floors) in [(0, [0, 1, 2, 3, 4]), (1, [0, 0, 1, 1, 3])] {
+            let mut reads = LaneReads::default();
+            for (look, floor) in (1..).zip(floors) {
+                reads.looked(&seen(look..=look, look - age, look + 1), &[], false);
+                finish(&mut reads, look..=look);
+                assert_eq!(reads.begin(), floor, "look {look}, {age} behind");
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_that_is_not_full_has_seen_all_rows_below_the_floor() {
+        let mut reads = LaneReads::default();
+        reads.looked(&seen(50..=50, 3, 5), &[], false);
+        // Rows that were committed late, and none behind them.
+        reads.looked(&seen(10..=12, 5, 6), &[50], false);
+        assert_eq!((reads.floor, reads.begin()), (50, 9));
+        finish(&mut reads, 50..=50);
+        finish(&mut reads, 10..=12);
+        assert_eq!(reads.begin(), 50);
+        // A row that was read below it is not a reason to go back.
+        reads.open.insert(20);
+        reads.looked(&seen(20..=20, 7, 8), &[], false);
+        reads.looked(&seen(20..=20, 9, 10), &[], false);
+        finish(&mut reads, 20..=20);
+        assert_eq!(reads.begin(), 50);
+    }
+
+    #[test]
+    fn a_full_look_proves_nothing_above_the_rows_of_the_look_before() {
+        let mut reads = LaneReads::default();
+        reads.looked(&seen(50..=50, 3, 5), &[], false);
+        finish(&mut reads, 50..=50);
+        // A transaction of the meantime may still put a row between 50 and 60.
+        reads.looked(&seen(60..=70, 5, 9), &[], true);
+        finish(&mut reads, 60..=70);
+        assert_eq!(reads.begin(), 50);
+    }
+
+    #[test]
+    fn a_message_that_the_lane_holds_is_not_passed_although_no_look_has_returned_it() {
+        // After a change of lanes nothing is known of the earlier looks.
+        let mut reads = LaneReads::default();
+        for look in 0..4 {
+            let id = 10 + look;
+            reads.looked(&seen(id..=id, 5 + look, 6 + look), &[3], false);
+            finish(&mut reads, id..=id);
+        }
+        assert!(reads.floor >= 10, "{}", reads.floor);
+        assert_eq!(reads.begin(), 2);
     }
 }

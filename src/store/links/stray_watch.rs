@@ -96,4 +96,34 @@ mod tests {
         watch.looked(&seen(400, 20, 21));
         assert_eq!(watch.floor, 300);
     }
+
+    #[test]
+    fn the_floor_never_falls_and_does_not_wait_for_an_idle_moment() {
+        let mut watch = StrayWatch::begin(Instant::now());
+        for look in 1..=5 {
+            watch.looked(&seen(look * 10, look - 1, look + 1));
+        }
+        assert_eq!(watch.floor, 30, "each look finds a transaction in progress");
+        watch.looked(&seen(7, 50, 51));
+        watch.looked(&seen(7, 60, 61));
+        assert!(watch.floor >= 30, "{}", watch.floor);
+    }
+
+    #[test]
+    fn a_watch_ends_after_its_time() {
+        let now = Instant::now();
+        let watch = StrayWatch::begin(now);
+        let last = now + STRAYS_FOR;
+        assert!(!watch.is_over(now) && !watch.is_over(last - Duration::from_millis(1)));
+        assert!(watch.is_over(last));
+    }
+
+    #[test]
+    fn the_highest_row_of_a_look_counts_whatever_its_order() {
+        let mut watch = StrayWatch::begin(Instant::now());
+        let rows = [seen(30, 4, 5), seen(90, 4, 5), seen(60, 4, 5)].into_iter().flatten();
+        watch.looked(&rows.collect::<Vec<_>>());
+        watch.looked(&seen(100, 5, 6));
+        assert_eq!(watch.floor, 90);
+    }
 }

@@ -30,6 +30,9 @@ for message in messages:
     properties = Properties(PacketTypes.PUBLISH)
     if message.get("content_type"):
         properties.ContentType = message["content_type"]
+    if message.get("response_topic"):
+        properties.ResponseTopic = message["response_topic"]
+        properties.CorrelationData = message["correlation"].encode()
     if message.get("properties"):
         properties.UserProperty = [tuple(pair) for pair in message["properties"]]
     sent = client.publish(

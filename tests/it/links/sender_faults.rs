@@ -9,7 +9,7 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::wait;
 
-const DEVICES: [&str; 20] = [
+pub const DEVICES: [&str; 20] = [
     "timed-1", "timed-2", "timed-3", "timed-4", "timed-5", "timed-6", "timed-7", "timed-8",
     "timed-9", "timed-10", "timed-11", "timed-12", "timed-13", "timed-14", "timed-15", "timed-16",
     "timed-17", "timed-18", "timed-19", "timed-20",

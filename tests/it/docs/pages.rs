@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 25] = [
+const PAGES: [(&str, usize); 26] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -42,6 +42,7 @@ const PAGES: [(&str, usize); 25] = [
     ("tutorial/first-command.md", 0),
     ("tutorial/first-device-by-certificate.md", 0),
     ("tutorial/first-ten-minutes.md", 1),
+    ("tutorial/link.md", 0),
 ];
 
 fn page(path: &str) -> Page {
@@ -163,6 +164,11 @@ fn the_page_on_aws_iot_runs() {
 #[test]
 fn the_page_on_another_mqtt_broker_runs() {
     run("how-to/link-mqtt.md");
+}
+
+#[test]
+fn the_tutorial_of_the_first_link_runs() {
+    run("tutorial/link.md");
 }
 
 #[test]

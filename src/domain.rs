@@ -2,7 +2,7 @@
 //!
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`],
-//! [`device_search`], [`certificate_search`]. JSON: [`merge_patch`]. A message and its outcome: [`message`], [`device`],
+//! [`device_search`], [`certificate_search`], [`live`]. JSON: [`merge_patch`]. A message and its outcome: [`message`], [`device`],
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
@@ -26,6 +26,7 @@ pub mod forwarding;
 pub(crate) mod hex;
 pub mod ids;
 pub mod link;
+pub mod live;
 pub(crate) mod merge_patch;
 pub mod message;
 pub mod operator;

@@ -3,7 +3,7 @@
 //! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender
 //! is accepted, with the cached registry answers of [`grants`]; [`batching`] decides when a batch
 //! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. [`forwarding`]
-//! adds what links forward. Around it:
+//! adds what links forward, [`live_feed`] shows decisions to those who listen. Around it:
 //! [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the
 //! same steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused
 //! messages.
@@ -30,6 +30,7 @@ pub(crate) mod candidate;
 pub(crate) mod explain;
 pub(crate) mod forwarding;
 pub(crate) mod grants;
+pub(crate) mod live_feed;
 pub mod parse;
 pub(crate) mod replay;
 pub(crate) mod retry;

@@ -22,6 +22,7 @@ pub(crate) mod isolation;
 pub(crate) mod issuer_keys;
 pub mod link_ingest;
 pub mod links;
+pub mod live;
 pub(crate) mod log_writer;
 pub(crate) mod logs;
 pub mod metrics;

@@ -3,10 +3,11 @@
 //!
 //! It stores nothing and acknowledges nothing. It refuses no message because a lookup failed.
 //!
-//! In reading order: [`judge`] decides, [`auto_provision`] registers unknown devices,
+//! In reading order: [`judge`] decides, [`accepted`] makes the row, [`auto_provision`] registers unknown devices,
 //! [`rate_limit`] limits each device, [`redelivery`] recognizes repeated messages, [`last_seen`]
 //! gathers `last_seen_at`.
 
+mod accepted;
 pub(crate) mod auto_provision;
 pub(crate) mod judge;
 pub(crate) mod last_seen;
@@ -22,15 +23,17 @@ use super::candidate::Candidate;
 use super::forwarding::Forwarding;
 use super::grants::hot_slots::HotSlots;
 use super::grants::{Grant, Grants};
+use super::live_feed::LiveFeed;
 use super::parse::ParseLimits;
-use super::parse::parsed::{ParseOutcome, Parsed, ParsedBody};
+use super::parse::parsed::{ParseOutcome, Parsed};
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Suspect};
 use crate::domain::device::RegistryAnswer;
 use crate::domain::forwarding::ForwardPlan;
 use crate::domain::ids::DeviceKey;
 use crate::domain::link::LinkOutcome;
-use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
+use crate::domain::live::LiveOutcome;
+use crate::domain::message::Delivery;
 use crate::domain::ports::{Directory, Outage};
 use crate::domain::quarantine_sampling::{Sampler, SharedSampler};
 use crate::domain::refusal::{Reason, Refusal};
@@ -58,6 +61,8 @@ pub struct Authorizer<D> {
     recent: RecentMessages,
     sightings: LastSeenQueue,
     forwarding: Forwarding,
+    /// `None`: its decisions are shown to nobody.
+    live: Option<LiveFeed>,
     metrics: IngestMetrics,
     clock: Clock,
 }
@@ -88,6 +93,7 @@ impl<D: Directory> Authorizer<D> {
             recent: RecentMessages::default(),
             sightings: LastSeenQueue::default(),
             forwarding: Forwarding::default(),
+            live: None,
             metrics,
             clock,
         }
@@ -103,6 +109,11 @@ impl<D: Directory> Authorizer<D> {
     /// Forwards accepted messages from now on as the current plan says.
     pub fn forwarding(&mut self, plan: watch::Receiver<Arc<ForwardPlan>>) {
         self.forwarding = Forwarding::following(plan);
+    }
+
+    /// Shows each decision to this feed from now on.
+    pub fn show_decisions(&mut self, live: LiveFeed) {
+        self.live = Some(live);
     }
 
     /// Lists the refused messages of each batch from now on, for a reporter.
@@ -189,14 +200,18 @@ impl<D: Directory> Authorizer<D> {
             sampler: shared.clone(),
             ..Batch::default()
         };
+        let feed = self.live.as_ref().filter(|feed| feed.is_wanted()).cloned();
+        let mut live = feed.as_ref().map(|feed| feed.round(now));
         for (origin, candidate) in candidates.into_iter().enumerate() {
             let Candidate { delivery, outcome, grant } = candidate;
+            let (known_before, mut why) = (batch.known_duplicates, None);
             let decided = match outcome {
                 ParseOutcome::Ignored => {
                     batch.ignored += 1;
                     LinkOutcome::Ignored
                 }
                 ParseOutcome::Refused(refusal, fields) => {
+                    why = live.as_ref().map(|_| refusal.clone());
                     let refused = Suspect { origin, refusal, fields };
                     self.refuse(&mut batch, &mut sampler, &delivery, refused);
                     LinkOutcome::Refused
@@ -212,6 +227,7 @@ impl<D: Directory> Authorizer<D> {
                             LinkOutcome::Accepted
                         }
                         Err(refusal) => {
+                            why = live.as_ref().map(|_| refusal.clone());
                             let fields = parsed.rejected_fields();
                             let refused = Suspect { origin, refusal, fields };
                             self.refuse(&mut batch, &mut sampler, &delivery, refused);
@@ -223,6 +239,10 @@ impl<D: Directory> Authorizer<D> {
             if let Some(arrival) = &delivery.arrival {
                 let outcome = if arrival.is_ignored { LinkOutcome::Own } else { decided };
                 batch.from_links.push((arrival.link.clone(), outcome));
+            }
+            if let Some(live) = &mut live {
+                let is_known = batch.known_duplicates > known_before;
+                live.decided(&delivery, LiveOutcome::of(decided, is_known), why.as_ref());
             }
             batch.maybe_repeated |= delivery.maybe_repeated;
             batch.deliveries.push(delivery);
@@ -328,62 +348,5 @@ impl<D: Directory> Authorizer<D> {
             batch.sampled_out += 1;
             batch.unkept.extend(has_time.then_some(message_id));
         }
-    }
-
-    fn accept(
-        &mut self,
-        batch: &mut Batch,
-        origin: usize,
-        delivery: &Delivery,
-        parsed: Parsed,
-        grant: &Grant,
-    ) {
-        let device = grant.device.clone();
-        let (time, received_at) = (parsed.time, delivery.received_at);
-        let is_telemetry = matches!(parsed.body, ParsedBody::Telemetry { .. });
-        self.sightings.record(&device, &grant.ticket, received_at, is_telemetry);
-        match parsed.body {
-            ParsedBody::Telemetry { seq, metrics, extra } => {
-                let message_id = delivery.message_id();
-                if parsed.time.is_none() && self.is_redelivery(delivery, message_id) {
-                    batch.known_duplicates += 1;
-                    return;
-                }
-                batch.readings.push(Reading {
-                    origin,
-                    device,
-                    time: parsed.time.unwrap_or(received_at),
-                    received_at,
-                    site: grant.site().or(parsed.site.map(Site::Reported)),
-                    msg_type: parsed.msg_type,
-                    seq,
-                    metrics,
-                    extra,
-                    message_id,
-                    link: delivery.link().cloned(),
-                });
-            }
-            ParsedBody::Shadow { reported, version } => {
-                let report = ShadowReport { origin, device, reported, version, time, received_at };
-                batch.shadows.push(report);
-            }
-            ParsedBody::CommandAck { command_id, verdict, details } => {
-                let ack =
-                    CommandAck { origin, device, command_id, verdict, details, time, received_at };
-                batch.command_acks.push(ack);
-            }
-        }
-    }
-
-    /// Whether this message is already in a batch; records it if not. Only for messages without a
-    /// key in the unique index: refused ones, and those without a `ts`.
-    fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
-        let Some(ack) = &delivery.ack else { return false };
-        let packet = (ack.connection.link(), ack.packet_id);
-        if delivery.redelivered && self.recent.contains(packet, message_id) {
-            return true;
-        }
-        self.recent.insert(packet, message_id);
-        false
     }
 }

@@ -19,6 +19,7 @@ use super::isolation::IsolationMetrics;
 use super::issuer_keys::IssuerKeyMetrics;
 use super::link_ingest::LinkIngestMetrics;
 use super::links::LinkMetrics;
+use super::live::LiveMetrics;
 use super::log_writer;
 use super::mqtt_api::{MqttApiMetrics, RequestDrop};
 use super::replays::ReplayMetrics;
@@ -74,6 +75,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// Metrics of the links to other brokers.
     pub links: LinkMetrics,
+    /// Metrics of the live tail.
+    pub live: LiveMetrics,
     /// Metrics of the log.
     pub logs: LogMetrics,
     /// Metrics of requests over MQTT.
@@ -118,6 +121,7 @@ impl Metrics {
             device_errors: DeviceErrorMetrics::new(&registry)?,
             http: HttpMetrics::new(&registry)?,
             links: LinkMetrics::register(&registry)?,
+            live: LiveMetrics::register(&registry)?,
             logs: LogMetrics::register(&registry)?,
             mqtt_api,
             store: StoreMetrics::register(&registry)?,

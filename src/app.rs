@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::policy::file::PolicyFileError;
 use crate::clock;
 use crate::config::{Config, Effective};
-use crate::http::{Api, EstTlsError, Sessions};
+use crate::http::{Api, EstTlsError, LiveDesk, Sessions};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
@@ -144,7 +144,8 @@ pub async fn run(
         pulse.clone(),
         readiness.clone(),
     )
-    .showing(settings);
+    .showing(settings)
+    .tailing(LiveDesk::new(metrics.live.clone(), stop.clone()));
     let daemon = Daemon {
         config,
         metrics,

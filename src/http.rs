@@ -8,7 +8,7 @@
 //! 4. `api` serves the management API, [`endpoints`] holds its resources, [`views`] the JSON of their
 //!    rows;
 //! 5. [`session`] knows the people at the console;
-//! 6. `component_health` and `fleet_cache` have what the overview shows;
+//! 6. `component_health` and `fleet_cache` have what the overview shows, [`live`] what the live tail shows;
 //! 7. `public` serves guests, [`est`] devices that need a certificate.
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
@@ -20,6 +20,7 @@ pub(crate) mod est;
 mod fleet_cache;
 mod hooks;
 pub(crate) mod listener;
+pub(crate) mod live;
 mod ops;
 pub(crate) mod ops_client;
 mod public;
@@ -51,6 +52,7 @@ pub use est::tls::{EstTlsError, EstTlsFiles};
 pub use est::{EstApi, EstTls, serve_est};
 pub use hooks::{Hooks, serve_hooks};
 pub(crate) use listener::browser::check_own_page;
+pub use live::LiveDesk;
 pub use ops::{CachedGrantReader, serve_ops};
 pub use public::{PublicApi, serve_public};
 pub use session::Sessions;
@@ -69,6 +71,9 @@ pub(crate) use views::devices::{DeviceDetailView, DeviceListView};
 pub(crate) use views::doctor::{DoctorView, FindingView};
 pub(crate) use views::enrolment::EnrolmentCodeView;
 pub(crate) use views::events::EventView;
+pub(crate) use views::live::{
+    DroppedView, EndView, LiveLineView, RecentDecisionsView, SamplingView, TroublesView,
+};
 pub(crate) use views::overview::{FlowPointView, OverviewView, ReasonView};
 pub(crate) use views::revocation::RevocationView;
 pub(crate) use views::settings::{SettingView, SettingsView};

@@ -59,6 +59,9 @@ impl Daemon {
             clock::now,
         );
         authorizer.forwarding(links.plan);
+        if let Some(live) = self.api.live_feed() {
+            authorizer.show_decisions(live);
+        }
         if let Some(absence) = absence {
             authorizer.record_absence(absence);
         }

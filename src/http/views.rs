@@ -16,6 +16,7 @@ pub(crate) mod doctor;
 pub(crate) mod enrolment;
 pub(crate) mod events;
 pub(crate) mod facets;
+pub(crate) mod live;
 pub(crate) mod operators;
 pub(crate) mod overview;
 pub(crate) mod replays;

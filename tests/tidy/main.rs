@@ -64,7 +64,7 @@ const OWNED_CRATES: [(&str, &[&str]); 22] = [
     ("tokio_tungstenite", &["broker"]),
     ("ring", &["broker", "access", "pki", "link", "web_request"]),
     ("base64", &["domain", "broker", "access", "http", "link"]),
-    ("hyper", &["web_request", "console"]),
+    ("hyper", &["web_request", "http", "console"]),
     ("hyper_util", &["web_request"]),
     ("http_body_util", &["web_request"]),
     ("sqlx", &["store"]),

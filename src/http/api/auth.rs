@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::admin_token::{FromThisMachine, bearer, unauthorized};
-use super::identity::{CallIdentity, CallerProof};
+use super::identity::{Acting, CallIdentity, CallerProof};
 use super::problem::{Problem, ProblemKind};
 use super::signed_in::SignedIn;
 use super::state::Api;
@@ -62,6 +62,12 @@ async fn identify(
     }
     let is_local = parts.extensions.get::<FromThisMachine>().is_some();
     api.admin_token.check(&parts.method, &parts.headers, is_local).map(|()| None)
+}
+
+/// What the sender of an earlier request may do now; the problem if it is no longer authenticated.
+pub(crate) async fn acting_now(api: &Api, parts: &Parts) -> Result<Acting, Problem> {
+    let identity = identify(api, parts, false).await?;
+    Ok(identity.as_ref().map_or_else(Acting::admin, Acting::of))
 }
 
 /// A change that a cookie authenticates comes from a page of this address, and repeats the token.

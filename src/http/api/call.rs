@@ -50,10 +50,12 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_SECONDS: u32 = 2;
 
 /// The paths whose responses need no Postgres.
-const WITHOUT_DATABASE: [&str; 10] = [
+const WITHOUT_DATABASE: [&str; 12] = [
     DOCUMENT,
     "/api/v1/overview",
     "/api/v1/doctor",
+    "/api/v1/live",
+    "/api/v1/live/recent",
     "/api/v1/settings",
     "/api/v1/access/check",
     "/api/v1/access/lint",

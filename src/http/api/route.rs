@@ -4,6 +4,7 @@
 
 use std::future::Future;
 
+use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::access::{ActingApi, RouteAccess, RouteScope};
-use super::extract::{Body, Call, HeaderParam};
+use super::extract::{Body, Call, HeaderParam, NoBody, NoParams};
 use super::problem::{Problem, ProblemKind};
 use super::state::Api;
 use crate::domain::caller::CallerRole;
@@ -121,6 +122,32 @@ method!(post, POST, "It adds or acts.");
 method!(put, PUT, "It replaces.");
 method!(patch, PATCH, "It changes.");
 method!(delete, DELETE, "It removes.");
+
+/// It reads over HTTP only, and its response is a stream of events, which holds no permit. `R` is what
+/// the handler takes of the request itself.
+pub(super) fn stream<R, Q, A, H, F>(path: &'static str, summary: &'static str, handler: H) -> Route
+where
+    R: FromRequestParts<Api> + Send + 'static,
+    Q: DeserializeOwned + JsonSchema + Send + 'static,
+    A: Answer + 'static,
+    H: Fn(Api, R, Call<NoParams, Q, NoBody>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Result<A, Problem>> + Send + 'static,
+{
+    let answer = move |ActingApi(api): ActingApi, request: R, call: Call<NoParams, Q, NoBody>| {
+        handler(api, request, call)
+    };
+    Route {
+        method: "get",
+        path,
+        summary,
+        is_guarded: true,
+        is_patient: false,
+        renamed: &[],
+        access: RouteAccess::of("get", path),
+        endpoint: on(MethodFilter::GET, answer),
+        shapes: Shapes::of::<NoParams, Q, NoBody, A>,
+    }
+}
 
 // === impl Route ===
 

@@ -13,14 +13,14 @@ use super::extract::{Call, NoBody, NoParams};
 use super::openapi;
 use super::problem::Problem;
 use super::renamed::TIME_RANGE;
-use super::route::{OkJson, Route, delete, get, patch, post, put};
+use super::route::{OkJson, Route, delete, get, patch, post, put, stream};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
     access, audit, authority, ca, certificate_list, certificates, command_batches, commands,
-    dead_letters, device_list, devices, doctor, enrolment_codes, explain, links, me, operators,
-    overview, quarantine, quarantine_facets, replays, revocations, settings, shadows, telemetry,
-    tenants,
+    dead_letters, device_list, devices, doctor, enrolment_codes, explain, links, live, me,
+    operators, overview, quarantine, quarantine_facets, replays, revocations, settings, shadows,
+    telemetry, tenants,
 };
 
 /// The fields of a message that hold its payload.
@@ -161,6 +161,8 @@ fn of_people() -> Vec<Route> {
 fn of_the_daemon() -> Vec<Route> {
     vec![
         get("/api/v1/doctor", "Examine settings, daemon, broker and Postgres, and show each finding with what to do", doctor::show).for_role(Viewer, Everything).patient(),
+        stream("/api/v1/live", "Follow the decisions about messages as this daemon makes them, before the commit (Server-Sent Events)", live::stream).for_role(Viewer, InQuery),
+        get("/api/v1/live/recent", "List the recent decisions that a search selects, the newest first", live::recent).for_role(Viewer, InQuery).payloads(PAYLOAD),
         get("/api/v1/settings", "Show the settings in force with their sources; secrets are masked", settings::show),
         post("/api/v1/access/check", "Show whether a client may do something with a topic, and which rule decides it", access::check).for_role(Operator, Everything),
         get("/api/v1/access/lint", "List rules of the access policy that never match, have no effect, or allow too much", access::lint).for_role(Viewer, Everything),

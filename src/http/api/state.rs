@@ -18,7 +18,9 @@ use crate::doctor::examination::{Patient, examine, judge_readiness};
 use crate::downlink::DownlinkContext;
 use crate::http::est::inspect::inspect as inspect_est_files;
 use crate::http::fleet_cache::{FleetCache, FleetSource};
+use crate::http::live::LiveDesk;
 use crate::http::session::Sessions;
+use crate::ingest::live_feed::LiveFeed;
 use crate::lifecycle::Readiness;
 use crate::quarantine::Quarantine;
 use crate::quarantine::replay_worker::ReplaySignal;
@@ -66,6 +68,8 @@ pub struct Api {
     pub(crate) access: AccessRecord,
     /// The examinations of the doctor.
     pub(crate) doctor: DoctorDesk,
+    /// The decisions of the spine, for those who listen; `None`: no spine runs here.
+    pub(crate) live: Option<LiveDesk>,
     pub(super) admin_token: AdminTokenHash,
     pub(super) working_permits: Arc<Semaphore>,
     pub(super) waiting_permits: Arc<Semaphore>,
@@ -100,6 +104,7 @@ impl Api {
             settings: Arc::default(),
             access: AccessRecord::default(),
             doctor: DoctorDesk::default(),
+            live: None,
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
             waiting_permits: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -110,6 +115,17 @@ impl Api {
     #[must_use]
     pub fn showing(self, settings: Vec<Effective>) -> Self {
         Self { settings: settings.into(), ..self }
+    }
+
+    /// With the decisions of the spine.
+    #[must_use]
+    pub fn tailing(self, live: LiveDesk) -> Self {
+        Self { live: Some(live), ..self }
+    }
+
+    /// Where the spine shows its decisions.
+    pub(crate) fn live_feed(&self) -> Option<LiveFeed> {
+        self.live.as_ref().map(|live| live.feed().clone())
     }
 
     /// The context of one registry action at the current time.

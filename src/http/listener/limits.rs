@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,7 +21,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 
 use super::places::{Evicted, HeldPlace, Pace, Place, Places};
@@ -28,6 +29,9 @@ use crate::telemetry::http::ListenerMetrics;
 
 /// How long the head of a request may take to arrive.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The buffer of a socket that carries a stream of events, in bytes.
+const STREAM_BUFFER: u32 = 16 * 1024;
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,7 @@ pub(crate) struct LimitedStream {
     timer: Pin<Box<Sleep>>,
     bytes_left: usize,
     sent_bytes: usize,
+    has_small_buffer: bool,
     place: Place,
 }
 
@@ -70,6 +75,11 @@ pub(crate) struct Peer(Arc<HeldPlace>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unproven;
 
+/// Marks a response, in its extensions, as a stream of events: its connection lasts so long, holds its
+/// place while no event comes, and closes if its peer does not read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventStreamLifetime(pub Duration);
+
 /// Reports the progress of a request to its connection. It is the outermost layer of each listener.
 pub(crate) async fn report_progress(
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -78,8 +88,17 @@ pub(crate) async fn report_progress(
 ) -> Response {
     peer.0.record_head(!request.body().is_end_stream());
     let response = next.run(request).await;
-    peer.0.record_response(response.extensions().get::<Unproven>().is_none());
+    match response.extensions().get::<EventStreamLifetime>() {
+        Some(EventStreamLifetime(lifetime)) => peer.0.record_stream(*lifetime),
+        None => peer.0.record_response(response.extensions().get::<Unproven>().is_none()),
+    }
     response
+}
+
+/// Sets the buffer of a connected socket, by another handle of it.
+fn shrink_send_buffer(stream: &TcpStream) -> io::Result<()> {
+    let handle = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    TcpSocket::from_std_stream(handle).set_send_buffer_size(STREAM_BUFFER)
 }
 
 // === impl LimitedListener ===
@@ -116,7 +135,9 @@ impl Listener for LimitedListener {
         let ConnectionLimits { lifetime, pace, sent_bytes, .. } = self.limits;
         let end = lifetime.map(|lifetime| Instant::now() + lifetime);
         let timer = Box::pin(tokio::time::sleep(pace.head));
-        (LimitedStream { inner, end, timer, bytes_left: sent_bytes, sent_bytes, place }, peer)
+        let has_small_buffer = false;
+        let bytes_left = sent_bytes;
+        (LimitedStream { inner, end, timer, bytes_left, sent_bytes, has_small_buffer, place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -157,7 +178,8 @@ impl LimitedStream {
                 .place
                 .deadline(cx)
                 .map_err(|Evicted| io::Error::from(io::ErrorKind::ConnectionAborted))?;
-            let due = [due, self.end].into_iter().flatten().min();
+            let end = self.place.stream_end().or(self.end);
+            let due = [due, end].into_iter().flatten().min();
             // The timer moves only to an earlier deadline: a busy connection would otherwise reset
             // it at each request.
             match due {
@@ -179,11 +201,29 @@ impl LimitedStream {
         }
     }
 
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(1..)) = written {
-            self.place.was_written();
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(1..)) => self.place.was_written(),
+            // The timer waits for the end of the peer's patience.
+            Poll::Pending if self.place.was_blocked() => self.check(cx)?,
+            _ => {}
         }
         written
+    }
+
+    /// A stream whose peer does not read is noticed when the buffer of the socket is full: a small one
+    /// is full within seconds.
+    fn keep_buffer_small(&mut self) {
+        if !self.has_small_buffer && self.place.stream_end().is_some() {
+            self.has_small_buffer = true;
+            if let Err(error) = shrink_send_buffer(&self.inner) {
+                tracing::debug!(%error, "a slow reader of a stream may be noticed late");
+            }
+        }
     }
 }
 
@@ -217,8 +257,9 @@ impl AsyncWrite for LimitedStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
+        self.keep_buffer_small();
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.wrote(written)
+        self.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -227,8 +268,9 @@ impl AsyncWrite for LimitedStream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
+        self.keep_buffer_small();
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
-        self.wrote(written)
+        self.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

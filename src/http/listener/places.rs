@@ -1,7 +1,7 @@
 //! The places of one listener: which connections hold them, and which one closes when all are
 //! taken.
 //!
-//! A connection with a running request never closes. It knows no HTTP and reads no socket.
+//! A connection with a running request or a stream of events never closes. It knows no HTTP and reads no socket.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ enum Phase {
     Answer,
     /// The response is written; the next request has not begun.
     Idle,
+    /// The response is a stream of events.
+    Stream,
 }
 
 /// The deadlines of the parts of a request.
@@ -90,6 +92,9 @@ struct State {
     /// Whether it has sent a complete, accepted request.
     is_proven: bool,
     is_evicted: bool,
+    /// The end of a stream, and since when its peer has accepted no byte.
+    stream_end: Option<Instant>,
+    blocked_since: Option<Instant>,
     waker: Option<Waker>,
 }
 
@@ -100,9 +105,8 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(connections)), held: Arc::default(), pace, metrics }
     }
 
-    /// Takes a place for a new connection. If none is free, it closes the least valuable
-    /// connection, and waits only while all have running requests. `None` means the listener has
-    /// ended.
+    /// Takes a place for a new connection. If none is free, it closes the least valuable one, and waits
+    /// only while all have running requests. `None` means the listener has ended.
     pub(super) async fn take(&self, number: u64, peer: IpAddr) -> Option<Place> {
         let permit = loop {
             let free = Arc::clone(&self.free);
@@ -113,12 +117,13 @@ impl Places {
                 break permit.ok()?;
             }
         };
-        let phase = Phase::Head;
         let state = State {
-            phase,
+            phase: Phase::Head,
             since: Instant::now(),
             is_proven: false,
             is_evicted: false,
+            stream_end: None,
+            blocked_since: None,
             waker: None,
         };
         let held = Arc::new(HeldPlace { peer, state: Mutex::new(state) });
@@ -182,6 +187,7 @@ impl Place {
             Phase::Head => Some(state.since + pace.head),
             Phase::Answer => Some(state.since + STALL_TIMEOUT),
             Phase::Idle => Some(state.since + pace.idle),
+            Phase::Stream => state.blocked_since.map(|since| since + STALL_TIMEOUT),
             // Handlers limit these phases by themselves, and send a response at the deadline.
             Phase::Body | Phase::Work => None,
         })
@@ -197,7 +203,27 @@ impl Place {
 
     /// Records that the peer accepted bytes of a response.
     pub(super) fn was_written(&self) {
-        self.held.lock().enter(Phase::Answer);
+        let mut state = self.held.lock();
+        if state.phase == Phase::Stream {
+            state.blocked_since = None;
+        } else {
+            state.enter(Phase::Answer);
+        }
+    }
+
+    /// Records that the peer accepts no byte at the moment; true for a stream.
+    pub(super) fn was_blocked(&self) -> bool {
+        let mut state = self.held.lock();
+        let is_stream = state.phase == Phase::Stream;
+        if is_stream {
+            state.blocked_since.get_or_insert_with(Instant::now);
+        }
+        is_stream
+    }
+
+    /// The end of a stream; `None`: it is none.
+    pub(super) fn stream_end(&self) -> Option<Instant> {
+        self.held.lock().stream_end
     }
 
     /// Records that everything is written; returns whether this was the end of a response.
@@ -247,13 +273,20 @@ impl HeldPlace {
         state.is_proven |= is_proven;
     }
 
+    /// Records that the response is a stream of events, which lasts at most this long.
+    pub(super) fn record_stream(&self, lifetime: Duration) {
+        let mut state = self.lock();
+        state.enter(Phase::Stream);
+        state.stream_end = Some(Instant::now() + lifetime);
+        state.is_proven = true;
+    }
+
     /// The value of the connection, the least first. `None` means it must not close.
     fn value(&self) -> Option<(u8, Instant)> {
         let state = self.lock();
         let rank = match (state.phase, state.is_proven) {
-            _ if state.is_evicted => return None,
-            (Phase::Work, _) => return None,
-            _ if state.is_newcomer() => return None,
+            (Phase::Work | Phase::Stream, _) => return None,
+            _ if state.is_evicted || state.is_newcomer() => return None,
             (Phase::Head, false) => 0,
             (Phase::Body, false) => 1,
             (Phase::Answer, _) | (Phase::Idle, false) => 2,
@@ -266,9 +299,7 @@ impl HeldPlace {
     fn evict(&self) {
         let mut state = self.lock();
         state.is_evicted = true;
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        state.waker.take().into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

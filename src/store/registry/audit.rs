@@ -1,9 +1,13 @@
-//! The audit log: who changed what. An entry is written in the transaction of its change.
+//! The audit log: who changed what. An entry is written in the transaction of its change. Who looked
+//! at the live tail has an entry, too.
 //!
 //! It only inserts rows. No entry contains a token, its hash, or a payload of a device.
 
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::ports::Outage;
+use crate::store::error::StoreError;
 
 /// Maximum length of an actor, in characters; a longer one is truncated.
 const ACTOR_MAX: usize = 128;
@@ -38,6 +42,12 @@ pub async fn record(connection: &mut PgConnection, entry: Entry<'_>) -> Result<(
         .execute(connection)
         .await
         .map(drop)
+}
+
+/// Inserts `entry` at once, for what people look at: there is no transaction of a change.
+pub(crate) async fn note(pool: &PgPool, entry: Entry<'_>) -> Result<(), Outage> {
+    let noted = async { record(&mut *pool.acquire().await?, entry).await };
+    noted.await.map_err(|error| StoreError::from(error).into())
 }
 
 // === impl Actor ===

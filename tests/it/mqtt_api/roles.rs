@@ -143,6 +143,7 @@ fn no_route_shows_or_changes_another_tenants_rows() {
                     "crl",
                     "quarantine/facets",
                     "audit",
+                    "live/recent",
                     "overview",
                 ],
             ]

@@ -3,7 +3,7 @@
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
 //! operate it, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
-//! [`retention`] and [`explain`] are about messages. Commands print what other modules decide; they
+//! [`retention`], [`explain`] and [`tail`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
 pub(crate) mod access;
@@ -23,6 +23,7 @@ pub(crate) mod quarantine;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod run;
+pub(crate) mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -135,6 +136,18 @@ enum Command {
         after_help = "Exit code 0 when no finding is an error, 1 when one is.\n\nExample:\n  sluice doctor --output json"
     )]
     Doctor,
+    /// Print the decisions about messages as a running daemon makes them, until Ctrl-C
+    #[command(
+        after_help = "A line stands for the decision of the daemon, which comes before the commit. At most 20 lines a second are shown; the \
+            daemon says how many were left out. The keys of a search are tenant, device, type, outcome, reason and topic; a word \
+            without a key is a device. A `-` excludes, a `*` at the end matches every end.\n\n\
+            The command reads the API of the daemon with ADMIN_TOKEN or the token of an operator. Exit code 0 after Ctrl-C or --count, \
+            64 for a search that cannot be read or a role that does not suffice, 69 when no daemon answers or 8 attempts to connect \
+            again fail, 78 when the token is wrong.\n\n\
+            Examples:\n  sluice tail\n  sluice tail --search 'tenant:acme outcome:refused' --count 10\n  \
+            sluice tail --url https://sluice.example.org --token-file alice.token --output json"
+    )]
+    Tail(tail::TailArgs),
     /// Print a link that signs you in at the console, once, within a minute
     #[command(
         after_help = "The audit log shows you by the name of your user. The link works at every replica.\n\n\
@@ -265,6 +278,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,
             Command::Console(args) => console::run(args, &config, output).await,
+            Command::Tail(args) => Box::pin(tail::run(args, &config, output)).await,
             Command::Operator(command) => registry::operator::run(command, &config, output).await,
             Command::Audit(command) => audit::run(command, &config, output).await,
             Command::Tenant(command) => registry::tenant::run(command, &config, output).await,

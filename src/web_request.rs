@@ -1,7 +1,10 @@
-//! One HTTP request to a server that a setting names: bounded in time and size, over TCP or TLS.
+//! One HTTP request to a server that a setting names: bounded in time and size, over TCP or TLS. A
+//! response without an end is a [`stream`].
 //!
 //! It follows no redirect, keeps no connection, adds no credentials, and always checks the server's
 //! certificate. What a status means is the caller's decision.
+
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -107,6 +110,11 @@ pub enum WebError {
     Slow(Duration),
 }
 
+/// A connection to a server.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
 // === impl WebRequest ===
 
 impl WebRequest<'_> {
@@ -117,26 +125,32 @@ impl WebRequest<'_> {
     }
 
     async fn exchange(self) -> Result<WebResponse, WebError> {
+        let uri = self.uri()?;
+        self.exchange_on(self.connect(&uri).await?, &uri).await
+    }
+
+    fn uri(&self) -> Result<Uri, WebError> {
         let unusable = |error: hyper::http::uri::InvalidUri| WebError::Url(error.to_string());
-        let uri: Uri = self.url.parse().map_err(unusable)?;
+        self.url.parse().map_err(unusable)
+    }
+
+    /// A connection to the server, by TCP or TLS.
+    async fn connect(&self, uri: &Uri) -> Result<Box<dyn Wire>, WebError> {
         let host = uri.host().ok_or_else(|| WebError::Url("it has no host".to_owned()))?;
         let host = host.trim_matches(['[', ']']).to_owned();
         let is_tls = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(WebError::Connect)?;
         if !is_tls {
-            return self.exchange_on(tcp, &uri).await;
+            return Ok(Box::new(tcp));
         }
         let name = ServerName::try_from(host).map_err(|error| WebError::Url(error.to_string()))?;
         let connector = self.authorities.connector().await?;
         let tls = connector.connect(name, tcp).await;
-        self.exchange_on(tls.map_err(|error| self.authorities.refused(&error))?, &uri).await
+        Ok(Box::new(tls.map_err(|error| self.authorities.refused(&error))?))
     }
 
-    async fn exchange_on<S>(self, stream: S, uri: &Uri) -> Result<WebResponse, WebError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn exchange_on(self, stream: Box<dyn Wire>, uri: &Uri) -> Result<WebResponse, WebError> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let request = self.request(uri)?;
         let max_bytes = self.max_bytes;

@@ -61,10 +61,8 @@ pub async fn run(
     printed(fields(output, &value, &lines))
 }
 
-// === private helpers ===
-
 /// An address of this machine for a listener on all addresses.
-fn reachable(bind: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -72,6 +70,8 @@ fn reachable(bind: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(ip, bind.port())
 }
+
+// === private helpers ===
 
 fn explain(error: OperatorChangeError) -> Failure {
     match error {

@@ -44,6 +44,7 @@ mod jump;
 pub(crate) mod keys;
 mod links;
 pub(crate) mod list;
+mod live;
 pub(crate) mod login;
 pub(crate) mod markup;
 mod navigation;
@@ -93,6 +94,7 @@ fn pages() -> Router<ConsoleState> {
         .merge(certificates::routes())
         .merge(authority::routes())
         .merge(access::routes())
+        .merge(live::routes())
         .merge(doctor::routes())
         .merge(links::routes())
         .merge(settings::routes())

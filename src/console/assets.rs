@@ -43,7 +43,7 @@ static ASSETS: [Asset; 7] = [
     asset!("console.css", STYLE),
     asset!("console.js", SCRIPT),
     asset!("htmx.min.js", SCRIPT),
-    asset!("hx-sse.min.js", SCRIPT),
+    asset!("console.live.js", SCRIPT),
     asset!("uplot.min.js", SCRIPT),
     asset!("uplot.min.css", STYLE),
     asset!("icon.svg", "image/svg+xml"),

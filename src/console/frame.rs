@@ -86,6 +86,12 @@ impl Frame {
         Self { has_plots: true, ..self }
     }
 
+    /// Reads a stream of the server on this page.
+    #[must_use]
+    pub(crate) fn with_stream(self) -> Self {
+        Self { has_stream: true, ..self }
+    }
+
     /// Whether the person may do what needs this role.
     pub(crate) fn may(&self, role: CallerRole) -> bool {
         self.person.as_ref().is_some_and(|person| person.role >= role)

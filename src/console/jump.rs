@@ -31,6 +31,9 @@ const QUARANTINE_KEYS: [&str; 5] = ["reason:", "topic:", "replayed:", "link:", "
 /// The keys of a search that only certificates have.
 const CERTIFICATE_KEYS: [&str; 3] = ["ends:", "fingerprint:", "cn:"];
 
+/// The keys of a search that only live decisions have.
+const LIVE_KEYS: [&str; 2] = ["outcome:", "type:"];
+
 /// What was found.
 #[derive(Template)]
 #[template(path = "parts/palette.html")]
@@ -239,6 +242,9 @@ impl Jump {
         if has_key(&CERTIFICATE_KEYS) {
             return Self::To(searching("/console/certificates", text));
         }
+        if has_key(&LIVE_KEYS) {
+            return Self::To(searching("/console/live", text));
+        }
         if has_key(&QUARANTINE_KEYS) {
             return Self::To(searching("/console/quarantine", text));
         }
@@ -274,6 +280,11 @@ mod tests {
         assert_eq!(
             Jump::read(search),
             to("/console/quarantine?search=reason%3ATOKEN_INVALID+tenant%3Aa")
+        );
+        let search = "outcome:refused tenant:a reason:TOKEN_INVALID";
+        assert_eq!(
+            Jump::read(search),
+            to("/console/live?search=outcome%3Arefused+tenant%3Aa+reason%3ATOKEN_INVALID")
         );
         assert_eq!(Jump::read("ends:<30d"), to("/console/certificates?search=ends%3A%3C30d"));
     }

@@ -11,6 +11,7 @@ pub(crate) enum NavPage {
     Devices,
     Certificates,
     Quarantine,
+    Live,
     Access,
     Audit,
     Ca,
@@ -38,11 +39,12 @@ pub(crate) struct NavEntry {
 
 /// The entries of the navigation, in its order.
 #[rustfmt::skip]
-pub(crate) const NAVIGATION: [NavEntry; 11] = [
+pub(crate) const NAVIGATION: [NavEntry; 12] = [
     entry(NavPage::Overview, "Overview", "/console", 'o'),
     entry(NavPage::Devices, "Devices", "/console/devices", 'd'),
     entry(NavPage::Certificates, "Certificates", "/console/certificates", 'c'),
     entry(NavPage::Quarantine, "Quarantine", "/console/quarantine", 'q'),
+    entry(NavPage::Live, "Live", "/console/live", 'l'),
     entry(NavPage::Access, "Access", "/console/access", 'a'),
     entry(NavPage::Audit, "Audit", "/console/audit", 'u'),
     entry(NavPage::Ca, "CA and CRL", "/console/ca", 'r').minor(),

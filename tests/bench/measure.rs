@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::asking;
+use crate::consoles::{Consoles, OpenConsoles};
 use crate::links;
 use crate::links::OtherBroker;
 use crate::processes::{Owned, cpu, cpu_of_ended, cpu_with_children, peak_mib};
@@ -41,6 +42,8 @@ pub enum Way {
     Forwarded,
     /// The same, and the other broker is frozen.
     Outage,
+    /// Five consoles and a tail are open.
+    Watched,
 }
 
 /// What is published.
@@ -100,7 +103,8 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         stage.clear()?;
     }
     let other = OtherBroker::of(stage, load.way)?;
-    let mut taker = Taker::start(stage, consumer, load, other.as_ref())?;
+    let consoles = Consoles::of(load.way)?;
+    let mut taker = Taker::start(stage, consumer, load, (other.as_ref(), consoles.as_ref()))?;
     if load.warm
         && let Taker::Daemons(daemons) = &taker
     {
@@ -116,6 +120,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         }
     }
     links::begin_outage(other.as_ref(), load.way)?;
+    let open = consoles.as_ref().map(Consoles::open).transpose()?;
     let (done_before, before) = (taker.done()?, Clocks::read(stage, &taker));
     let fleet = stage.fleet(&load.arguments())?;
     let (said, content) = fleet.finish()?;
@@ -130,6 +135,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         links::wait(stage)?;
     }
     let (after, memory_mib) = (Clocks::read(stage, &taker), taker.memory());
+    let unseen = open.map_or(0.0, OpenConsoles::close);
     // On top of many rows it would take long to look.
     let ended =
         if consumer == Consumer::Drain || load.on_top { said_done } else { last_commit(stage)? };
@@ -146,6 +152,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         memory_mib,
         latency,
         wrong: wrong(stage, consumer, &summary)?
+            + unseen
             + if load.way == Way::Forwarded { links::unsent(stage)? } else { 0.0 },
     };
     taker.stop(stage)?;
@@ -267,7 +274,7 @@ impl Taker {
         stage: &Stage,
         consumer: Consumer,
         load: Load,
-        other: Option<&OtherBroker>,
+        (other, consoles): (Option<&OtherBroker>, Option<&Consoles>),
     ) -> Outcome<Self> {
         let (port, qos, messages) =
             (stage.mqtt_port.to_string(), load.qos.to_string(), load.messages.to_string());
@@ -275,6 +282,7 @@ impl Taker {
         let by_tcp = stage.database_url(Some(stage.tcp_port));
         let settings = match load.way {
             Way::Usual => vec![],
+            Way::Watched => consoles.map(Consoles::settings).unwrap_or_default(),
             Way::Forwarded | Way::Outage => other.map(OtherBroker::setting).into_iter().collect(),
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::consoles;
 use crate::hooks;
 use crate::links;
 use crate::measure::{Consumer, Load, Round, Way, copy_alone, redelivery, round};
@@ -85,6 +86,7 @@ pub fn sets(extent: Extent) -> Vec<Set> {
     sets.push(of_hooks(extent));
     sets.extend(way_back::sets(extent, full));
     sets.extend(links::sets(extent, full));
+    sets.extend(consoles::sets(extent, full));
     if extent.grow > 0 {
         sets.push(alone(grown("sluice on few rows", extent.grow / 20, full)));
         sets.push(alone(grown("sluice on many rows", extent.grow, full)));
@@ -199,6 +201,7 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     targets.extend(growth_targets(measured));
     targets.extend(way_back::targets(measured));
     targets.extend(links::targets(measured));
+    targets.extend(consoles::targets(measured));
     targets.push(most(
         "messages missing or doubled, answers wrong, in all",
         Some(measured.values().flatten().map(|round| round.wrong).sum()),

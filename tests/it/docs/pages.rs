@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 26] = [
+const PAGES: [(&str, usize); 27] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -31,6 +31,7 @@ const PAGES: [(&str, usize); 26] = [
     ("how-to/link-aws-iot.md", 3),
     ("how-to/link-event-grid.md", 0),
     ("how-to/link-mqtt.md", 0),
+    ("how-to/live.md", 0),
     ("how-to/own-broker.md", 0),
     ("how-to/replay.md", 0),
     ("how-to/shadow.md", 0),
@@ -169,6 +170,11 @@ fn the_page_on_another_mqtt_broker_runs() {
 #[test]
 fn the_tutorial_of_the_first_link_runs() {
     run("tutorial/link.md");
+}
+
+#[test]
+fn the_page_live_runs() {
+    run("how-to/live.md");
 }
 
 #[test]

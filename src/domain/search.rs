@@ -272,7 +272,9 @@ impl Accepts {
             Self::Span => "a span such as 90s, 30m, 2h, 7d".to_owned(),
             Self::SpanUpTo(hours) => format!("a span of at most {hours}h, such as 30m or 2h"),
             Self::Time => {
-                "a time in RFC 3339 such as 2026-11-21T06:00:00Z, or a span such as 2h".to_owned()
+                "a day such as 2026-11-21 (from 00:00 UTC on), a time in RFC 3339 such as \
+                 2026-11-21T06:00:00Z, or a span such as 2h"
+                    .to_owned()
             }
             Self::Words(words) => format!("one of {}", words().join(", ")),
             Self::WordsAndSpans { alone, with_span } => {

@@ -124,7 +124,7 @@ fn value(key: &SearchKey, raw: RawValue) -> Result<SearchValue, SearchError> {
             span(&text).filter(|seconds| *seconds <= most).map(SearchValue::Span)
         }
         Accepts::Time => {
-            let bound: Option<TimeBound> = text.parse().ok();
+            let bound: Option<TimeBound> = text.parse().ok().or_else(|| start_of_day(&text));
             let is_bounded = |bound: &TimeBound| match bound {
                 TimeBound::Ago(seconds) => *seconds <= MAX_SPAN,
                 TimeBound::At(_) => true,
@@ -145,6 +145,12 @@ fn value(key: &SearchKey, raw: RawValue) -> Result<SearchValue, SearchError> {
         value: text.chars().take(REPEATED_CHARS).chain(is_open.then_some('*')).collect(),
         expected: key.accepts.expected(),
     })
+}
+
+/// The beginning of a day in UTC, written as 2026-11-21.
+fn start_of_day(text: &str) -> Option<TimeBound> {
+    let is_plain = text.len() == "2026-11-21".len();
+    is_plain.then(|| format!("{text}T00:00:00Z").parse().ok()).flatten()
 }
 
 fn word(words: &[&'static str], text: &str) -> Option<&'static str> {

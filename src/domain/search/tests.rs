@@ -42,7 +42,7 @@ fn exact(text: &str) -> SearchValue {
 fn each_kind_of_term_is_read() {
     let search = read(
         " tenant:acme silent:1h -device:pump-7 pump-*  status:active \
-        certificate:ending:30d certificate:NONE since:2026-11-21T06:00:00Z since:2h ",
+        certificate:ending:30d certificate:NONE since:2026-11-21T06:00:00Z since:2h since:2026-11-21 ",
     )
     .unwrap();
     let time = |text: &str| SearchValue::Time(text.parse().unwrap());
@@ -56,6 +56,7 @@ fn each_kind_of_term_is_read() {
         term("certificate", SearchValue::Word("none")),
         term("since", time("2026-11-21T06:00:00Z")),
         term("since", time("2h")),
+        term("since", time("2026-11-21T00:00:00Z")),
     ];
     assert_eq!(search.terms(), expected);
     assert!(read("  ").unwrap().is_empty());
@@ -86,7 +87,9 @@ fn what_cannot_be_read_is_named() {
         ("silent:soon", "`silent:` expects a span such as 90s, 30m, 2h, 7d, not `soon`"),
         ("silent:4294967295d", "expects a span"),
         ("refused:25h", "`refused:` expects a span of at most 24h, such as 30m or 2h, not `25h`"),
-        ("since:4294967295d", "expects a time"),
+        ("since:4294967295d", "expects a day such as"),
+        ("since:2026-11-31", "expects a day such as"),
+        ("since:26-11-21", "expects a day such as"),
         ("status:odd", "expects one of ACTIVE, REVOKED, not `odd`"),
         ("status:ACT*", "expects one of ACTIVE, REVOKED, not `ACT*`"),
         ("certificate:ending", "expects one of none, revoked, ending:30d, not `ending`"),

@@ -2,10 +2,12 @@
 //!
 //! The list never reloads by itself: a bar says how many newer messages there are. In reading order:
 //! [`terms`] is the search of the page, [`board`] its counts, [`fixes`] what helps, [`job`] dry run and
-//! replay, [`actions`] the other changes, [`message`] one message, [`payload`] what it contains.
+//! replay, [`actions`] the other changes, [`message`] one message, [`payload`] what it contains,
+//! [`export`] the rows as a file.
 
 mod actions;
 mod board;
+mod export;
 pub(crate) mod fixes;
 mod job;
 mod message;
@@ -59,6 +61,8 @@ pub(crate) struct QuarantinePage {
     newer_href: String,
     /// The address of the page that asks before it discards.
     discard_href: String,
+    /// The rows as a file.
+    csv_href: String,
 }
 
 /// A row of the list.
@@ -80,6 +84,7 @@ pub(crate) struct NewerBar {
 pub(crate) fn routes() -> Router<ConsoleState> {
     Router::new()
         .route(PATH, get(show))
+        .route(export::PATH, get(export::file))
         .route("/console/quarantine/newer", get(newer))
         .route("/console/quarantine/dry-run", post(job::order))
         .route("/console/quarantine/replays/{id}", get(job::show))
@@ -127,6 +132,7 @@ async fn show(
     let newest = items.first().map_or_else(|| clock::now().to_utc(), |row| row.quarantined_at);
     let board = facets.map(|facets| FacetBoard::new(&terms, facets));
     Ok(Page(QuarantinePage {
+        csv_href: query.href(export::PATH),
         newer_href: newer_href(&terms, newest),
         discard_href: PageQuery::from([("search", &*search)]).href("/console/quarantine/discard"),
         frame,

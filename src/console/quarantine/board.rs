@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::fixes::{FixPlace, ReasonFix, fix_of, page_of};
 use super::terms::QuarantineTerms;
+use crate::clock;
 use crate::console::filters::thousands;
 use crate::console::list::FilterLink;
 use crate::console::markup::Markup;
@@ -27,7 +28,7 @@ pub(crate) struct FacetBoard {
     pub shown: Vec<FilterLink>,
     pub periods: Vec<FilterLink>,
     pub histogram: Markup,
-    /// When the first and the last message of the histogram were refused.
+    /// The times between which the messages of the histogram were refused.
     pub first: Option<DateTime<Utc>>,
     pub last: Option<DateTime<Utc>>,
     pub fix: Option<FixBox>,
@@ -64,7 +65,7 @@ impl FacetBoard {
         let place = |at: usize| facets.since + TimeDelta::seconds(counted.step_seconds) * index(at);
         let first = counted.bars.iter().position(|count| *count > 0).map(place);
         let last = counted.bars.iter().rposition(|count| *count > 0);
-        let last = last.map(|at| place(at + 1).min(facets.until));
+        let last = last.map(|at| place(at + 1).min(facets.until).min(clock::now().to_utc()));
         Self {
             reasons: counted.reasons.iter().map(|row| link("reason", row)).collect(),
             tenants: tenants.map(|row| link("tenant", row)).collect(),
@@ -89,6 +90,11 @@ impl FacetBoard {
     /// Conditions that the exact counts do not consider, in words; empty: there are none.
     pub(crate) fn without(&self) -> String {
         self.facets.counted.without.join(", ")
+    }
+
+    /// Whether the exact counts are about more messages than the list, but for those replayed.
+    pub(crate) fn is_wider(&self) -> bool {
+        self.facets.counted.without.iter().any(|condition| condition.as_str() != "replayed")
     }
 
     /// The count of a link beside the largest of its facet, as a bar.

@@ -49,7 +49,7 @@ fn refusals_are_found_fixed_dry_run_and_replayed_by_links_and_forms() {
     let (it, admin) = daemon(REFUSED);
     let page = admin.get("/console/quarantine").page();
     for text in
-        ["12,488", "12,481", "UNREGISTERED_DEVICE", "acme/pump-99", "First refused", "Dry run 4"]
+        ["12,488", "12,481", "UNREGISTERED_DEVICE", "acme/pump-99", "All between", "Dry run 4"]
     {
         assert!(page.contains(text), "{text} in\n{page}");
     }
@@ -88,6 +88,7 @@ fn refusals_are_found_fixed_dry_run_and_replayed_by_links_and_forms() {
 
     let started = admin.post(&format!("/console/quarantine/replays/{id}/start"), &[]).redirected();
     wait::until("the replay is done", || admin.get(&started).page().contains("Replay done"));
+    assert!(admin.get(&started).page().contains("Show the list as it is now"));
     assert_eq!(it.database.value("SELECT count(*) FROM telemetry"), "2");
     let again = admin.post(&format!("/console/quarantine/replays/{id}/start"), &[]);
     assert!(admin.get(&again.redirected()).page().contains("is done"));
@@ -113,6 +114,49 @@ fn refusals_are_found_fixed_dry_run_and_replayed_by_links_and_forms() {
     assert_eq!(it.database.value("SELECT count(*) FROM quarantine_events"), "4");
     assert_eq!(discard("1"), "/console/quarantine");
     assert_eq!(it.database.value("SELECT count(*) FROM quarantine_events"), "3");
+}
+
+#[test]
+fn the_page_says_of_which_time_and_conditions_it_is() {
+    let (it, admin) = daemon(REFUSED);
+    let page = admin.get("/console/quarantine").page();
+    assert!(page.contains("4</b> kept messages match"), "{page}");
+    let until = page.split_once("All between").unwrap().1.split_once(" and ").unwrap().1;
+    let until = between(until, "datetime=\"", "\"").unwrap();
+    let is_past = format!("SELECT '{until}' <= now()");
+    assert_eq!(it.database.value(&is_past), "t", "nothing was refused in the future");
+    let day = it.database.value("SELECT (now() AT TIME ZONE 'UTC' - interval '2 days')::date");
+    let page = admin.get(&format!("/console/quarantine?search=since%3A{day}")).page();
+    assert!(page.contains("Dry run 4"), "a day is a time: {page}");
+    let page = admin.get("/console/quarantine?search=device%3Apump-99").page();
+    assert!(page.contains("<h3>Reason <span class=\"muted\">of all messages"), "{page}");
+}
+
+#[test]
+fn the_rows_of_a_search_are_a_file_without_payloads() {
+    let (it, admin) = daemon(REFUSED);
+    it.database.query(
+        "INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, payload,
+            message_id)
+         SELECT gen_random_uuid(), now() - interval '1 day', now(), '=topic', 'acme', 'more', 'BAD_PAYLOAD', 'a, b', 'secret',
+            gen_random_uuid() FROM generate_series(1, 1200)",
+    );
+    let page = admin.get("/console/quarantine?search=device%3Apump-99").page();
+    assert!(page.contains("href=\"/console/quarantine.csv?search=device%3Apump-99\""), "{page}");
+    let viewer = Browser::signed_in(admin.port, VIEWER);
+    for person in [&admin, &viewer] {
+        let file = person.get("/console/quarantine.csv?search=device%3Apump-99");
+        assert_eq!(file.header("content-type").as_deref(), Some("text/csv; charset=utf-8"));
+        let text = file.text();
+        assert_eq!(text.matches(",acme,pump-99,UNREGISTERED_DEVICE,because,").count(), 2, "{text}");
+        assert!(!text.contains("metrics") && !text.contains("pump-98"), "{text}");
+    }
+    let many = admin.get("/console/quarantine.csv?search=device%3Amore").text();
+    assert_eq!(many.matches(",acme,more,BAD_PAYLOAD,\"a, b\",'=topic,").count(), 1200);
+    assert!(!many.contains("secret") && !many.contains("INCOMPLETE"));
+    let zoe = Browser::signed_in(admin.port, OF_ZETA).get("/console/quarantine.csv").text();
+    assert!(zoe.contains(",zeta,z,") && !zoe.contains("acme"), "{zoe}");
+    assert_eq!(admin.get("/console/quarantine.csv?search=colour%3Ared").status, 400);
 }
 
 #[test]

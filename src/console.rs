@@ -64,6 +64,7 @@ pub(crate) mod visit;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use crate::http::{PageApi, page_router};
@@ -78,7 +79,9 @@ pub fn console_router(api: &PageApi) -> Router {
     let pages = guarded
         .merge(login::routes())
         .layer(from_fn(frame_errors))
-        .route("/console/assets/{hash}/{name}", get(assets::serve));
+        .route("/console/assets/{hash}/{name}", get(assets::serve))
+        // Who types the address alone wants the console.
+        .route("/", get(|| async { Redirect::to("/console") }));
     page_router(pages.with_state(console)).layer(from_fn(headers::add))
 }
 

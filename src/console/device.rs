@@ -14,6 +14,7 @@ use askama::Template;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
 use self::charts::DeviceCharts;
@@ -163,10 +164,11 @@ fn metadata(device: &DeviceDetailView) -> String {
 /// A device that does not exist can be searched and, by an admin, added.
 fn missing(fault: ApiFault, person: &SignedIn, address: &DeviceAddress) -> PageError {
     let is_missing = fault.status == 404;
-    let error = PageError::from(fault);
+    let mut error = PageError::from(fault);
     if !is_missing {
         return error;
     }
+    error.detail = format!("Tenant {} has no device {}.", address.tenant, address.device);
     let search = PageQuery::from([("search", address.device.as_str())]).href(DEVICES);
     let error = error.or("Search devices", search);
     if person.role < crate::domain::caller::CallerRole::Admin {
@@ -197,6 +199,12 @@ fn frame(visit: &Visit, title: &str, address: &DeviceAddress, has_plots: bool) -
 impl DevicePage {
     fn is_active(&self) -> bool {
         self.parts.device.device.status == DeviceStatus::Active
+    }
+
+    /// The state of a device is written a few seconds late: a message that is shown may be newer.
+    fn last_heard(&self) -> Option<DateTime<Utc>> {
+        let rows = self.parts.messages.as_ref().map_or(&[][..], |page| &page.items);
+        rows.iter().map(|row| row.received_at).chain(self.parts.device.last_seen_at).max()
     }
 
     /// The metrics of a message, shortened.

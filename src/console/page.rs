@@ -127,7 +127,7 @@ impl PageError {
             StatusCode::UNAUTHORIZED => ("Your session has ended", "Sign in again."),
             StatusCode::FORBIDDEN => (
                 "Your role does not permit this",
-                "An admin can change your role: sluice operator.",
+                "An admin can change it: sluice operator set-role NAME --role ROLE.",
             ),
             StatusCode::NOT_FOUND => ("Not found", "It may have been removed: search for it."),
             StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {

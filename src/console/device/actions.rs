@@ -93,7 +93,7 @@ pub(super) async fn remove(
     PageForm(form): PageForm<RemovalForm>,
 ) -> Redirected {
     if form.typed != address.device {
-        let why = format!("nothing was removed: type {} to remove it", address.device);
+        let why = format!("Nothing was removed: type {} to remove it", address.device);
         return Redirected::to(address.path()).with(Notice::failed(why));
     }
     let target = address.api();
@@ -123,7 +123,7 @@ pub(super) async fn queue(
     let body = json!({ "command_type": form.command_type.trim(), "params": params });
     let target = format!("{}/commands", address.api());
     let sent = console.api.send::<CommandView>(&visit.person, "POST", &target, Some(&body));
-    let done = format!("the command {} is queued", form.command_type.trim());
+    let done = format!("The command {} is queued", form.command_type.trim());
     back(&address, sent.await.map(|_| done))
 }
 
@@ -135,7 +135,7 @@ pub(super) async fn cancel(
 ) -> Redirected {
     let target = format!("{}/commands/{}", address.api(), form.command);
     let sent = console.api.send::<CommandView>(&visit.person, "DELETE", &target, None::<&Value>);
-    let done = |command: CommandView| format!("the command {} is cancelled", command.command_type);
+    let done = |command: CommandView| format!("The command {} is cancelled", command.command_type);
     back(&address, sent.await.map(done))
 }
 
@@ -151,7 +151,7 @@ pub(super) async fn patch_desired(
     };
     let target = format!("{}/shadow/desired", address.api());
     let sent = console.api.send::<IgnoredAny>(&visit.person, "PATCH", &target, Some(&patch));
-    back(&address, sent.await.map(|_| "the desired document is changed".to_owned()))
+    back(&address, sent.await.map(|_| "The desired document is changed".to_owned()))
 }
 
 // === private helpers ===
@@ -170,6 +170,6 @@ pub(super) fn back(
 
 fn not_json(address: &DeviceAddress, what: &str, error: &serde_json::Error) -> Redirected {
     let why =
-        format!("nothing was changed: {what} must be a JSON object such as {{\"a\": 1}}: {error}");
+        format!("Nothing was changed: {what} must be a JSON object such as {{\"a\": 1}}: {error}");
     Redirected::to(address.path()).with(Notice::failed(why))
 }

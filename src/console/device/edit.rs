@@ -84,7 +84,7 @@ pub(super) async fn save(
     let sent =
         console.api.send_for_version::<IgnoredAny>(person, "PATCH", &target, given.version, &body);
     match sent.await {
-        Ok(_) => back(&address, Ok("the device is changed".to_owned())).into_response(),
+        Ok(_) => back(&address, Ok("The device is changed".to_owned())).into_response(),
         Err(fault) if matches!(fault.status, 400 | 412 | 413 | 422) => {
             again(given, PageError::from(fault).detail)
         }

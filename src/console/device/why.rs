@@ -1,4 +1,4 @@
-//! "Why it is as it is": one or two sentences from the status, the certificates, the last refusal
+//! "Why it is accepted or refused": one or two sentences from the status, the certificates, the last refusal
 //! and the last message.
 //!
 //! It repeats what the registry and the quarantine say; it decides nothing.
@@ -83,7 +83,7 @@ fn authentication(
         return ok("It has no valid certificate; its token authenticates it.".to_owned());
     }
     if certificates.is_empty() {
-        return warn("It has neither a certificate nor a token: if Sluice requires authentication, it refuses its messages. Issue a certificate or make a token.".to_owned());
+        return warn("It has neither a certificate nor a token: with REQUIRE_TOKEN=1 Sluice refuses its messages. Issue a certificate or make a token.".to_owned());
     }
     let revoked = certificates.iter().filter(|one| one.status == CertificateStatus::Revoked);
     if let Some(last) = revoked.max_by_key(|one| one.revoked_at)

@@ -177,7 +177,7 @@ impl BulkAct {
                 "Sluice refuses their messages and keeps samples of them in the quarantine. Activate them to undo it."
             }
             Self::Rotate => {
-                "Each device gets a new certificate with a new private key, which the next page shows once. The old certificate is revoked after its grace period: bring the new one to the device before."
+                "Each device gets a new certificate with a new private key, which the next page shows once. The old certificate is revoked after ROTATION_GRACE_HOURS (24 by default): install the new one on the device before that."
             }
         }
     }

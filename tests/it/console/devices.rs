@@ -90,6 +90,9 @@ fn the_list_is_its_address_and_each_control_is_a_term() {
     let text = refused.text();
     assert!(text.contains("unknown key `colour`; the keys are tenant, site, status"), "{text}");
     assert!(text.contains("value=\"colour:red\""), "what was typed stays");
+    let gone = admin.get("/console/devices/acme/gone").text();
+    assert!(gone.contains("Tenant acme has no device gone."), "{gone}");
+    assert_eq!(admin.get("/").redirected(), "/console");
     let none = admin.get("/console/devices?search=zzz").page();
     assert!(none.contains("No device matches"), "{none}");
     let hostile = admin.get(&format!("/console/devices?search={}", encoded(HOSTILE)));
@@ -124,6 +127,9 @@ fn selected_devices_are_changed_after_a_page_that_says_so() {
     let chosen = [("act", "deactivate"), ("device", "acme/pump-1"), ("device", "acme/pump-2")];
     let question = admin.post("/console/devices/selected", &chosen).page();
     assert!(question.contains("Deactivate 2 devices?"), "{question}");
+    let rotate = [("act", "rotate"), ("device", "acme/pump-1")];
+    let rotate = admin.post("/console/devices/selected", &rotate).page();
+    assert!(rotate.contains("ROTATION_GRACE_HOURS"), "{rotate}");
     let inactive = "SELECT count(*) FROM devices WHERE status = 'INACTIVE'";
     assert_eq!(it.database.value(inactive), "0", "the question changes nothing");
     let sure = [&chosen[..], &[("sure", "1"), ("device", "acme/nobody")]].concat();
@@ -166,7 +172,7 @@ fn a_device_is_added_with_its_token_once_edited_and_removed_by_its_name() {
     let path = "/console/devices/acme/fresh";
     let page = admin.get(path).page();
     assert!(!page.contains(token) && !page.contains("<img"), "{page}");
-    assert!(page.contains("its token authenticates it"), "{page}");
+    assert!(page.contains("its token auth") && page.contains("Replace the token?"), "{page}");
 
     let form = admin.get(&format!("{path}/edit")).page();
     let version = between(&form, "name=\"version\" value=\"", "\"").unwrap().to_owned();
@@ -184,7 +190,8 @@ fn a_device_is_added_with_its_token_once_edited_and_removed_by_its_name() {
     assert_eq!(stored, r#"west{"a": {"b": 1}, "d": "<i>"}"#);
     let late = edit(&version, "{}");
     assert_eq!(late.status, 422);
-    assert!(late.text().contains("changed meanwhile"), "{}", late.text());
+    let late = late.text();
+    assert!(late.contains("changed meanwhile") && late.contains("/edit\">Load the"), "{late}");
     let large = format!("{{\"large\": \"{}\"}}", "<".repeat(30 * 1024));
     let form = admin.get(&format!("{path}/edit")).page();
     let version = between(&form, "name=\"version\" value=\"", "\"").unwrap().to_owned();
@@ -215,7 +222,13 @@ fn the_page_of_a_device_says_why_and_what_differs() {
     let Console { it, admin } = console();
     let path = "/console/devices/acme/pump-1";
     let page = admin.get(path).page();
+    let heard = between(&page, "last heard ", "</span>").unwrap();
+    let newest = "SELECT to_char(max(received_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') FROM telemetry";
+    assert!(heard.contains(&it.database.value(newest)), "the newest message counts: {heard}");
     for text in [
+        "Make a token?",
+        "sluice cert issue acme pump-1 --new-key --key-out device.key --out device.crt",
+        "No command was sent.",
         "It has neither a certificate nor a token",
         "1 refused message kept in 24 h",
         "TOKEN_MISSING: the message has no token",

@@ -92,9 +92,15 @@ async fn show(
 }
 
 fn in_words(fault: ApiFault) -> String {
-    let fields = fault.errors.iter().map(|error| format!("{}: {}", error.field, error.detail));
+    let fields = fault.errors.iter();
+    let fields = fields.map(|error| format!("{}: {}", error.field, without_place(&error.detail)));
     let fields: Vec<String> = fields.collect();
     if fields.is_empty() { fault.detail } else { fields.join("; ") }
+}
+
+/// The person sees a form: a place in the JSON of the call says nothing.
+fn without_place(detail: &str) -> &str {
+    detail.rsplit_once(" at line ").map_or(detail, |(said, _)| said)
 }
 
 // === impl AccessForm ===

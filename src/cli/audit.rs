@@ -47,11 +47,17 @@ pub async fn run(
     let filter = AuditFilter::read(Some(&args.search), args.tenant.clone())
         .map_err(|error| Failure::usage(format!("--search: {error}")))?;
     let context = CommandContext::open(config).await?;
-    let (pool, before) = (context.database.pool(), args.page.cursor());
-    let page = audit::list(pool, &filter, before, args.page.limit, clock::now()).await;
+    let (pool, before, now) = (context.database.pool(), args.page.cursor(), clock::now());
+    let page = audit::list(pool, &filter, before, args.page.limit, now).await;
     let page = page.map_err(|trouble| outage(&trouble))?;
     let headings = ["TIME", "ACTOR", "ACTION", "TENANT", "DEVICE", "DETAIL"];
     let exit = printed(rows(output, &headings, &page, cells))?;
+    if page.len() < args.page.limit as usize {
+        let end = audit::scan_end(pool, &filter, before, now).await;
+        if let Some(end) = end.map_err(|trouble| outage(&trouble))? {
+            crate::command::table::note!("Not all entries were searched: add --cursor {end}");
+        }
+    }
     args.page.note_next(page.len(), page.last().map(AuditRow::place));
     Ok(exit)
 }

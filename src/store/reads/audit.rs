@@ -71,7 +71,14 @@ pub(crate) struct AuditRow {
     pub detail: Value,
 }
 
-/// Lists a page of entries before `before`.
+/// Entries that a list with exclusions looks at: no index serves them.
+const SCAN_MAX: i64 = 50_000;
+
+/// Sorts after all that begins alike.
+const LAST_CHARACTER: char = char::MAX;
+
+/// Lists a page of entries before `before`. With exclusions it looks at [`SCAN_MAX`] entries at most:
+/// [`scan_end`] says where it stopped.
 pub(crate) async fn list(
     pool: &PgPool,
     filter: &AuditFilter,
@@ -79,16 +86,38 @@ pub(crate) async fn list(
     limit: u32,
     now: Timestamp,
 ) -> Result<Vec<AuditRow>, Outage> {
-    let mut query = QueryBuilder::new(
-        "SELECT id, at, actor, action, tenant_id, device_id, detail FROM audit_log WHERE true",
-    );
-    filter.push_to(&mut query, now);
-    if let Some(before) = before {
-        query.push(" AND (at, id) < (").push_bind(before.at.to_utc());
-        query.push(", ").push_bind(before.id).push(")");
+    let mut query =
+        QueryBuilder::new("SELECT id, at, actor, action, tenant_id, device_id, detail FROM ");
+    if filter.excludes() {
+        query.push("(SELECT * FROM audit_log WHERE true");
+        filter.push_included(&mut query, before, now);
+        query.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(SCAN_MAX).push(") AS scanned");
+        query.push(" WHERE true");
+        filter.push_excluded(&mut query, now);
+    } else {
+        query.push("audit_log WHERE true");
+        filter.push_included(&mut query, before, now);
     }
     query.push(" ORDER BY at DESC, id DESC LIMIT ").push_bind(i64::from(limit));
     query.build_query_as().fetch_all(pool).await.map_err(|error| StoreError::from(error).into())
+}
+
+/// Where [`list`] stopped to look, if it did not look at all entries.
+pub(crate) async fn scan_end(
+    pool: &PgPool,
+    filter: &AuditFilter,
+    before: Option<AuditCursor>,
+    now: Timestamp,
+) -> Result<Option<AuditCursor>, Outage> {
+    if !filter.excludes() {
+        return Ok(None);
+    }
+    let mut query = QueryBuilder::new("SELECT at, id FROM audit_log WHERE true");
+    filter.push_included(&mut query, before, now);
+    query.push(" ORDER BY at DESC, id DESC LIMIT 1 OFFSET ").push_bind(SCAN_MAX - 1);
+    let place: Option<(DateTime<Utc>, i64)> =
+        query.build_query_as().fetch_optional(pool).await.map_err(StoreError::from)?;
+    Ok(place.map(|(at, id)| AuditCursor { at: at.into(), id }))
 }
 
 // === impl AuditFilter ===
@@ -103,17 +132,37 @@ impl AuditFilter {
         Ok(Self { search: search.unwrap_or_default(), tenant })
     }
 
-    /// Each key is one condition: one of its values that include, and none of those that exclude.
-    fn push_to(&self, query: &mut QueryBuilder<Postgres>, now: Timestamp) {
+    /// Whether the search excludes anything.
+    fn excludes(&self) -> bool {
+        self.search.groups().into_iter().any(|(_, _, excluded)| !excluded.is_empty())
+    }
+
+    /// Each key is one condition: one of its values that include.
+    fn push_included(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        before: Option<AuditCursor>,
+        now: Timestamp,
+    ) {
         if let Some(tenant) = &self.tenant {
             query.push(" AND tenant_id = ").push_bind(tenant.to_string());
         }
-        for (key, included, excluded) in self.search.groups() {
+        for (key, included, _) in self.search.groups() {
             if !included.is_empty() {
                 query.push(" AND (");
                 push_any(query, key, &included, now);
                 query.push(")");
             }
+        }
+        if let Some(before) = before {
+            query.push(" AND (at, id) < (").push_bind(before.at.to_utc());
+            query.push(", ").push_bind(before.id).push(")");
+        }
+    }
+
+    /// And none of those that exclude.
+    fn push_excluded(&self, query: &mut QueryBuilder<Postgres>, now: Timestamp) {
+        for (key, _, excluded) in self.search.groups() {
             if !excluded.is_empty() {
                 query.push(" AND (");
                 push_any(query, key, &excluded, now);
@@ -173,8 +222,9 @@ fn push_any(
                 query.push_bind(bound.at(now).to_utc());
             }
             SearchValue::Prefix(text) => {
-                query.push("starts_with(").push(column(key)).push(", ");
-                query.push_bind(text.clone()).push(")");
+                query.push("(").push(column(key)).push(" ~>=~ ").push_bind(text.clone());
+                query.push(" AND ").push(column(key)).push(" ~<~ ");
+                query.push_bind(format!("{text}{LAST_CHARACTER}")).push(")");
             }
             SearchValue::Exact(text) => {
                 query.push(column(key)).push(" = ").push_bind(text.clone());
@@ -204,7 +254,8 @@ mod tests {
         let tenant = tenant.map(|tenant| tenant.parse().unwrap());
         let filter = AuditFilter::read(Some(search), tenant).unwrap();
         let mut query = QueryBuilder::new("");
-        filter.push_to(&mut query, Timestamp::from_micros(0));
+        filter.push_included(&mut query, None, Timestamp::from_micros(0));
+        filter.push_excluded(&mut query, Timestamp::from_micros(0));
         query.sql().as_str().to_owned()
     }
 
@@ -213,8 +264,8 @@ mod tests {
         assert_eq!(sql("", None), "");
         assert_eq!(
             sql("actor:cli:* actor:api -action:session.open pump-1 since:1h", Some("acme")),
-            " AND tenant_id = $1 AND (starts_with(actor, $2) OR actor = $3) \
-             AND (action = $4) IS NOT TRUE AND (device_id = $5) AND (at >= $6)"
+            " AND tenant_id = $1 AND ((actor ~>=~ $2 AND actor ~<~ $3) OR actor = $4) \
+             AND (device_id = $5) AND (at >= $6) AND (action = $7) IS NOT TRUE"
         );
         let error = AuditFilter::read(Some("colour:red"), None).unwrap_err().to_string();
         assert!(error.contains("actor, action, tenant, device, since, until"), "{error}");

@@ -65,6 +65,13 @@ fn the_audit_log_is_found_by_api_command_and_page() {
     let expected: Vec<_> = (1..=120).map(|n| format!("cli:bulk device.add pump-{n}")).collect();
     assert_eq!(devices, expected);
 
+    // A beginning holds no wildcard, and ends where the names do.
+    let odd = "INSERT INTO audit_log (actor, action) VALUES ('pre%x', 'a'), ('pre', 'a'), ('prf', 'a'), ('pr\u{fc}', 'a')";
+    it.database.query(odd);
+    assert_eq!(found(&get("actor:pre*")).len(), 2);
+    assert_eq!(found(&get("actor:pre%25*")).len(), 1);
+    assert_eq!(found(&get("actor:pr*")).len(), 4);
+
     // The command prints the same rows.
     let command = ["audit", "list", "--search", "actor:console:*", "--output", "json"];
     let printed: Value = serde_json::from_str(&it.settings.run(&command)).unwrap();

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::hooks::caller::{Caller, Claim};
 use super::hooks::denial::Denial;
 use super::policy::Policy;
+use super::policy::lint::lint;
 use super::policy::reloading::ActivePolicy;
 use super::policy::rule::{Action, Actions};
 use crate::domain::time::Timestamp;
@@ -24,8 +25,16 @@ const TEXT_MAX: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct AccessRecord {
     policy: Arc<OnceLock<ActivePolicy>>,
+    lint: Arc<Mutex<Option<LintedPolicy>>>,
     /// The recent denials.
     pub denials: RecentDenials,
+}
+
+/// A policy, and how many findings there are about its rules.
+#[derive(Clone, Debug)]
+struct LintedPolicy {
+    policy: Arc<Policy>,
+    findings: usize,
 }
 
 /// The recent denials. Clones share them.
@@ -89,6 +98,17 @@ impl AccessRecord {
     pub fn policy(&self) -> Arc<Policy> {
         let active = self.policy.get().map(ActivePolicy::policy);
         active.unwrap_or_else(|| Arc::new(Policy::built_in()))
+    }
+
+    /// The number of rules in force, and of findings about them. A policy is examined once.
+    pub fn rules_and_findings(&self) -> (usize, usize) {
+        let policy = self.policy();
+        let rules = policy.allows().len() + policy.denies().len();
+        let mut linted = self.lint.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = linted.as_ref().filter(|known| Arc::ptr_eq(&known.policy, &policy));
+        let findings = known.map_or_else(|| lint(&policy).len(), |known| known.findings);
+        *linted = Some(LintedPolicy { policy, findings });
+        (rules, findings)
     }
 }
 

@@ -94,6 +94,17 @@ impl OverviewPart {
         }
     }
 
+    /// The page that says more about a component.
+    fn page_of(component: &str) -> Option<&'static str> {
+        match component {
+            "revocation" | "authority" => Some("/console/ca"),
+            "links" => Some("/console/links"),
+            "policy" => Some("/console/access"),
+            "certificates" => Some("/console/certificates"),
+            _ => None,
+        }
+    }
+
     fn link_tone(link: &LinkOverview) -> &'static str {
         match link.state.as_str() {
             "up" => "ok",

@@ -108,7 +108,26 @@ fn well(api: &Api, known: Option<&KnownFleet>) -> Vec<HealthView> {
         let detail = format!("{up} of {} up", links.len());
         shown.push(row("links", "Links", state, &detail));
     }
+    shown.extend(policy(api));
     shown
+}
+
+/// The access policy, if there is one: rules that never match or allow too much are a warning.
+fn policy(api: &Api) -> Option<HealthView> {
+    api.config.access.acl_rules_path.as_ref()?;
+    let (rules, findings) = api.access.rules_and_findings();
+    let rules = counted(rules, "rule", "rules");
+    Some(match findings {
+        0 => row("policy", "Access policy", "ok", &format!("{rules}, none doubtful")),
+        findings => {
+            let findings = counted(findings, "finding", "findings");
+            row("policy", "Access policy", "warning", &format!("{rules}, {findings}: see Access"))
+        }
+    })
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn revocation(api: &Api, known: Option<&KnownFleet>) -> HealthView {

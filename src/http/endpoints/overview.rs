@@ -56,6 +56,7 @@ pub(crate) async fn show(
         refusals: None,
         last_revocation: None,
         links: Vec::new(),
+        replays_running: None,
         replicas: Vec::new(),
     };
     if let Some(known) = known {
@@ -73,6 +74,7 @@ fn add_known(view: &mut OverviewView, known: &KnownFleet, is_bound: bool) {
     view.devices = Some(numbers.devices.into());
     view.certificates = Some(CertificateNumbersView::from(numbers));
     view.refusals = Some(numbers.reasons.iter().map(|count| ReasonView::new(count, at)).collect());
+    view.replays_running = Some(numbers.replays);
     let revocation = numbers.last_revocation.as_ref().zip(known.revocation.clone());
     view.last_revocation = revocation.map(|(last, steps)| LastRevocationView {
         tenant_id: last.tenant_id.clone(),

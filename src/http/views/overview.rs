@@ -38,7 +38,9 @@ pub(crate) struct OverviewView {
     pub last_revocation: Option<LastRevocationView>,
     /// The links to other brokers; empty for a caller that is bound to a tenant.
     pub links: Vec<LinkOverview>,
-    /// The daemons that have a session at a broker; empty for a caller that is bound to a tenant.
+    /// The replay jobs of the quarantine that run; null: not counted yet.
+    pub replays_running: Option<i64>,
+    /// The daemons that have run within a day; empty for a caller that is bound to a tenant.
     pub replicas: Vec<ReplicaView>,
 }
 
@@ -186,6 +188,10 @@ pub(crate) struct ReplicaView {
     pub client_id: String,
     /// When it subscribed last.
     pub subscribed_at: DateTime<Utc>,
+    /// When it last noted that it runs; it does so three times a minute.
+    pub seen_at: DateTime<Utc>,
+    /// Whether it noted so within the last minute.
+    pub is_running: bool,
 }
 
 // === impl FlowView ===
@@ -267,6 +273,7 @@ impl ReasonView {
 
 impl From<&ReplicaRow> for ReplicaView {
     fn from(row: &ReplicaRow) -> Self {
-        Self { client_id: row.client_id.clone(), subscribed_at: row.subscribed_at }
+        let ReplicaRow { client_id, subscribed_at, seen_at, is_running } = row.clone();
+        Self { client_id, subscribed_at, seen_at, is_running }
     }
 }

@@ -22,6 +22,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Upper bound of the last write after the daemon stops.
 const LAST_ROW: Duration = Duration::from_secs(2);
 
+/// How often the row says that the daemon runs.
+const SIGN_PERIOD: Duration = Duration::from_secs(20);
+
 const TEXTS: HealthTexts = HealthTexts {
     failed: "cannot store the subscriptions of the broker session",
     action: "retrying",
@@ -34,9 +37,11 @@ const RECALL: &str =
 const EXPECT: &str = "INSERT INTO broker_sessions (client_id, filters) VALUES ($1, ARRAY[$2]) \
     ON CONFLICT (client_id) DO UPDATE SET filters = array_append(broker_sessions.filters, $2)";
 
-const NOTE: &str = "INSERT INTO broker_sessions (client_id, broker, subscribed_at, filters) VALUES ($1, $2, $3, $4) \
+const NOTE: &str = "INSERT INTO broker_sessions (client_id, broker, subscribed_at, filters, seen_at) VALUES ($1, $2, $3, $4, now()) \
     ON CONFLICT (client_id) DO UPDATE SET broker = excluded.broker, subscribed_at = excluded.subscribed_at, \
-        filters = excluded.filters";
+        filters = excluded.filters, seen_at = excluded.seen_at";
+
+const SIGN: &str = "UPDATE broker_sessions SET seen_at = now() WHERE client_id = $1";
 
 #[derive(sqlx::FromRow)]
 struct SessionRow {
@@ -57,8 +62,8 @@ pub async fn recall(pool: &PgPool, client_id: &str, filter: &str) -> Result<Sess
     Ok(memory)
 }
 
-/// Writes the latest state of the session until its sender is dropped. Retries failed writes until
-/// `stop`.
+/// Writes the latest state of the session until its sender is dropped, and meanwhile that the daemon
+/// runs. Retries failed writes until `stop`.
 pub async fn keep(
     pool: PgPool,
     client_id: String,
@@ -66,7 +71,19 @@ pub async fn keep(
     stop: CancellationToken,
 ) {
     let mut health = HealthReporter::log_only("broker_sessions", TEXTS);
-    while sessions.changed().await.is_ok() {
+    loop {
+        let has_changed = tokio::select! {
+            changed = sessions.changed() => match changed {
+                Ok(()) => true,
+                Err(_) => return,
+            },
+            () = sleep(SIGN_PERIOD) => false,
+        };
+        if !has_changed {
+            // The next one follows soon; a failure is reported by what must be written.
+            let _ = answer(sqlx::query(SIGN).bind(&client_id).execute(&pool)).await;
+            continue;
+        }
         loop {
             let memory = sessions.borrow_and_update().clone();
             let noted = tokio::select! {

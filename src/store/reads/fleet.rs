@@ -1,5 +1,5 @@
 //! The fleet in numbers, for the overview: devices by state, certificates by end, reasons of the
-//! last hour, the revocation that was ordered last, and the replicas.
+//! last hour, the revocation that was ordered last, the replicas, and the replays that run.
 //!
 //! Each query reads counters or a bounded range, or counts 100,000 devices in about 100 ms; the
 //! caller keeps the answer for some seconds.
@@ -67,8 +67,14 @@ const LAST_REVOCATION: &str = "SELECT r.certificate_id, c.tenant_id, c.device_id
     JOIN device_certificates c ON c.id = r.certificate_id WHERE $1::text IS NULL OR c.tenant_id = $1 \
     ORDER BY r.noticed_at DESC LIMIT 1";
 
-const REPLICAS: &str = "SELECT client_id, subscribed_at FROM broker_sessions WHERE subscribed_at IS NOT NULL \
+/// A row stays until an operator deletes it: those of daemons that are long gone are left out.
+const REPLICAS: &str = "SELECT client_id, subscribed_at, coalesce(seen_at, subscribed_at) AS seen_at, \
+        coalesce(seen_at, subscribed_at) > now() - interval '1 minute' AS is_running FROM broker_sessions \
+    WHERE subscribed_at IS NOT NULL AND coalesce(seen_at, subscribed_at) > now() - interval '1 day' \
     ORDER BY client_id LIMIT $1";
+
+const REPLAYS: &str = "SELECT count(*) FROM quarantine_replays WHERE status = 'RUNNING' \
+    AND ($1::text IS NULL OR tenant_id = $1)";
 
 /// Devices by state. Those that are silent or were never received are ACTIVE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -137,6 +143,10 @@ pub struct LastRevocation {
 pub struct ReplicaRow {
     pub client_id: String,
     pub subscribed_at: DateTime<Utc>,
+    /// When it last said that it runs.
+    pub seen_at: DateTime<Utc>,
+    /// Whether it said so within the last minute.
+    pub is_running: bool,
 }
 
 /// All numbers.
@@ -148,6 +158,8 @@ pub struct FleetNumbers {
     pub reasons: Vec<ReasonCount>,
     pub last_revocation: Option<LastRevocation>,
     pub replicas: Vec<ReplicaRow>,
+    /// Replay jobs that run.
+    pub replays: i64,
 }
 
 /// The numbers of a tenant, or of all.
@@ -179,8 +191,9 @@ async fn read(
     let last_revocation =
         sqlx::query_as(LAST_REVOCATION).bind(tenant).fetch_optional(&mut *transaction).await?;
     let replicas = sqlx::query_as(REPLICAS).bind(REPLICAS_MAX).fetch_all(&mut *transaction).await?;
+    let replays = sqlx::query_scalar(REPLAYS).bind(tenant).fetch_one(&mut *transaction).await?;
     transaction.rollback().await?;
-    Ok(FleetNumbers { devices, certificates, weeks, reasons, last_revocation, replicas })
+    Ok(FleetNumbers { devices, certificates, weeks, reasons, last_revocation, replicas, replays })
 }
 
 async fn reasons(

@@ -18,6 +18,57 @@ const FLEET: &str = "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'Acme
         UNION ALL SELECT date_trunc('minute', now()) - make_interval(mins => m), 'globex', 'BAD_PAYLOAD', 1
             FROM generate_series(1, 23 * 60) m";
 
+/// Three daemons: one runs, one has not for two hours, one for three days; and a replay that another daemon works on.
+const OTHERS: &str = "INSERT INTO broker_sessions (client_id, broker, subscribed_at, seen_at, filters) VALUES
+        ('runs', 'b:1883', now() - interval '9 days', now(), '{}'),
+        ('gone', 'b:1883', now() - interval '9 days', now() - interval '2 hours', '{}'),
+        ('ancient', 'b:1883', now() - interval '9 days', now() - interval '3 days', '{}');
+    INSERT INTO quarantine_replays (tenant_id, replay_id, selection, until_at, created_by, worker, lease_until)
+        VALUES ('acme', gen_random_uuid(), '{}', now(), 'cli:a', gen_random_uuid(), now() + interval '1 hour')";
+
+/// The second rule never matches.
+const POLICY: &str = "[[rules]]\ntopics = [\"plant/#\"]\nactions = [\"read\"]\nsubjects = { ids = [\"bob\"] }\n\n\
+    [[rules]]\ntopics = [\"plant/*/x\"]\nactions = [\"read\"]\nsubjects = { ids = [\"bob\"] }\n";
+
+#[test]
+fn daemons_that_are_gone_are_told_apart_and_doubtful_rules_are_a_warning() {
+    let it = builder()
+        .registry(&format!("{FLEET}; {OTHERS}"))
+        .file("ACL_RULES_PATH", "policy.toml", POLICY)
+        .start();
+    let admin = Browser::signed_in(it.listening("HTTP_BIND"), TOKEN);
+    it.listening("HOOKS_BIND");
+    let view = for_some("the numbers of the fleet", || {
+        let view = admin.api("GET", "/overview", None).ok(200);
+        (!view["devices"].is_null()).then_some(view)
+    });
+    let replicas: Vec<_> = view["replicas"].as_array().unwrap().iter().collect();
+    let named = |row: &&serde_json::Value| (row["client_id"].clone(), row["is_running"].clone());
+    assert_eq!(
+        replicas.iter().map(named).collect::<Vec<_>>(),
+        [("gone".into(), false.into()), ("runs".into(), true.into())],
+        "{view}"
+    );
+    assert_eq!(view["replays_running"], 1);
+    let of_globex = admin.api("GET", "/overview?tenant=globex", None).ok(200);
+    assert_eq!(of_globex["replays_running"], 0, "{of_globex}");
+    let health = view["health"].as_array().unwrap();
+    let policy = health.iter().find(|row| row["component"] == "policy").unwrap();
+    assert_eq!((&policy["state"], &policy["label"]), (&"warning".into(), &"Access policy".into()));
+    let page = for_some("the page", || {
+        let page = admin.get("/console").page();
+        page.contains("1 replay runs").then_some(page)
+    });
+    for text in
+        ["not running, last seen", "href=\"/console/access\">Access policy</a>", ": see Access"]
+    {
+        assert!(page.contains(text), "{text} is missing from\n{page}");
+    }
+    assert!(!page.contains("ancient"), "{page}");
+    let settings = admin.get("/console/settings").page();
+    assert!(settings.contains("not running, last seen"), "{settings}");
+}
+
 #[test]
 fn one_look_says_how_the_fleet_is() {
     let it = builder().registry(FLEET).start();

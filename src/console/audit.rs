@@ -14,16 +14,17 @@ use chrono::SecondsFormat;
 use serde_json::Value;
 
 use super::csv::CsvText;
+use super::device_address::device_path;
 use super::filters;
 use super::frame::{Frame, shell_quoted};
 use super::list::{FilterLink, Pager, ROWS};
 use super::navigation::NavPage;
 use super::page::{PageError, WebPage};
-use super::query::{PageQuery, segment};
+use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::domain::search::Search;
-use crate::http::api::page::Page;
+use crate::http::PageOf;
 use crate::http::views::audit::AuditEntryView;
 use crate::store::reads::audit::AUDIT_KEYS;
 
@@ -92,11 +93,11 @@ async fn show(
         target = target.with("cursor", cursor);
     }
     let target = target.href(API);
-    let answer = console.api.get::<Page<AuditEntryView>>(&visit.person, &target).await;
+    let answer = console.api.get::<PageOf<AuditEntryView>>(&visit.person, &target).await;
     let (page, fault) = match answer {
         Ok(page) => (page, None),
         Err(fault) => match fault.errors.iter().find(|error| error.field == "search") {
-            Some(error) => (Page { items: Vec::new(), next: None }, Some(error.detail.clone())),
+            Some(error) => (PageOf { items: Vec::new(), next: None }, Some(error.detail.clone())),
             None => return Err(fault.into()),
         },
     };
@@ -129,7 +130,8 @@ async fn download(
     let (mut file, mut next) = (CsvText::new(&head), None::<String>);
     for _ in 0..CSV_CALLS {
         let target = next.as_deref().map_or_else(|| query.clone(), |at| query.with("cursor", at));
-        let page: Page<AuditEntryView> = console.api.get(&visit.person, &target.href(API)).await?;
+        let page: PageOf<AuditEntryView> =
+            console.api.get(&visit.person, &target.href(API)).await?;
         for entry in &page.items {
             file.row([
                 entry.id.to_string().as_str(),
@@ -171,7 +173,7 @@ fn narrowed(search: &Search, key: &'static str, value: &str) -> String {
 }
 
 /// The change in one line: `from: ACTIVE, to: INACTIVE`.
-fn summary(detail: &Value) -> String {
+pub(crate) fn summary(detail: &Value) -> String {
     let mut text = String::new();
     for (name, value) in detail.as_object().into_iter().flatten() {
         let comma = if text.is_empty() { "" } else { ", " };
@@ -229,7 +231,7 @@ fn subject(entry: &AuditEntryView, search: &Search) -> Option<(String, String)> 
         let of_tenant = search.bound_to("tenant", tenant);
         return Some((label, narrowed(&of_tenant, "device", device)));
     }
-    Some((label, format!("/console/devices/{}/{}", segment(tenant), segment(device))))
+    Some((label, device_path(tenant, device)))
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //!
 //! It reads nothing.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::frame::shell_quoted;
 use super::query::{PageQuery, segment};
 use crate::domain::device::DeviceStatus;
+use crate::domain::search::SearchValue;
 
 /// The address of the list.
 pub(crate) const DEVICES: &str = "/console/devices";
@@ -18,7 +19,9 @@ pub(crate) const OF_API: [&str; 3] = ["search", "sort", "cursor"];
 /// The path of a device.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct DeviceAddress {
+    #[serde(deserialize_with = "name")]
     pub tenant: String,
+    #[serde(deserialize_with = "name")]
     pub device: String,
 }
 
@@ -32,7 +35,7 @@ pub(crate) fn api_target(query: &PageQuery) -> PageQuery {
 
 /// The page of one device.
 pub(crate) fn device_path(tenant: &str, device: &str) -> String {
-    format!("{DEVICES}/{}/{}", segment(tenant), segment(device))
+    format!("{DEVICES}/{}/{}", name_segment(tenant), name_segment(device))
 }
 
 /// The badge of a status.
@@ -64,8 +67,55 @@ impl DeviceAddress {
         PageQuery::from(names).encoded()
     }
 
+    /// The device as terms of a search.
+    pub(crate) fn search(&self) -> String {
+        format!("tenant:{} device:{}", quoted(&self.tenant), quoted(&self.device))
+    }
+
     /// The device as words of a command.
     pub(crate) fn words(&self) -> String {
         format!("{} {}", shell_quoted(&self.tenant), shell_quoted(&self.device))
+    }
+}
+
+// === private helpers ===
+
+/// A name as a part of an address of the console. Browsers resolve `.` and `..`, which devices of
+/// earlier versions may have as names: a `~` before it, which no name has, keeps it.
+fn name_segment(name: &str) -> String {
+    match name {
+        "." | ".." => format!("~{name}"),
+        _ => segment(name),
+    }
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(match text.as_str() {
+        "~." | "~.." => text[1..].to_owned(),
+        _ => text,
+    })
+}
+
+/// A value as a search writes it.
+fn quoted(value: &str) -> String {
+    SearchValue::Exact(value.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_browsers_resolve_has_an_address() {
+        assert_eq!(device_path("acme", ".."), "/console/devices/acme/~..");
+        assert_eq!(device_path("acme", "a.b"), "/console/devices/acme/a.b");
+        let read = |device: &str| {
+            let text = format!(r#"{{"tenant": "~.", "device": "{device}"}}"#);
+            serde_json::from_str::<DeviceAddress>(&text).unwrap()
+        };
+        let address = read("~..");
+        assert_eq!((address.tenant.as_str(), address.device.as_str()), (".", ".."));
+        assert_eq!(read("~x").device, "~x", "the API refuses it");
     }
 }

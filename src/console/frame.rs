@@ -11,6 +11,7 @@ use super::navigation::{NAVIGATION, NavEntry};
 use super::notice::Notice;
 use super::preferences::Preferences;
 use crate::domain::caller::CallerRole;
+use crate::domain::ids::is_addressable;
 use crate::http::SignedIn;
 
 /// The same as the page shows or does, by other means.
@@ -152,8 +153,11 @@ impl SameBy {
     fn new(origin: &str, command: &str, method: &str, target: &str) -> Self {
         let method = if method == "GET" { String::new() } else { format!("-X {method} ") };
         let command = if command.is_empty() { String::new() } else { format!("sluice {command}") };
+        let path = target.split('?').next().unwrap_or_default();
+        // curl would resolve these names, too.
+        let as_is = if is_addressable(path) { "" } else { "--path-as-is " };
         let url = shell_quoted(&format!("{origin}{target}"));
-        let curl = format!("curl {method}-H \"Authorization: Bearer $TOKEN\" {url}");
+        let curl = format!("curl {as_is}{method}-H \"Authorization: Bearer $TOKEN\" {url}");
         Self { label: String::new(), command, curl }
     }
 }
@@ -188,5 +192,7 @@ mod tests {
         let curl =
             "curl -H \"Authorization: Bearer $TOKEN\" 'http://h:1/api/v1/devices?search=a+b&x=1'";
         assert_eq!(same.curl, curl);
+        let same = SameBy::new("http://h:1", "", "GET", "/api/v1/tenants/acme/devices/..");
+        assert!(same.curl.starts_with("curl --path-as-is -H"), "{}", same.curl);
     }
 }

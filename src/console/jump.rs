@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
+use super::device_address::device_path;
 use super::navigation::NAVIGATION;
 use super::notice::Redirected;
 use super::page::{PageError, WebPage};
-use super::query::{PageQuery, segment};
+use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
 
@@ -189,15 +190,11 @@ async fn devices(console: &ConsoleState, visit: &Visit, search: &str) -> Vec<Des
     devices
         .into_iter()
         .map(|device| Destination {
-            href: device_href(&device.tenant_id, &device.device_id),
+            href: device_path(&device.tenant_id, &device.device_id),
             label: format!("{} / {}", device.tenant_id, device.device_id),
             kind: "Device",
         })
         .collect()
-}
-
-fn device_href(tenant: &str, device: &str) -> String {
-    format!("/console/devices/{}/{}", segment(tenant), segment(device))
 }
 
 fn searching(path: &str, search: &str) -> String {
@@ -228,10 +225,10 @@ impl Jump {
         let words: Vec<&str> = text.split('/').collect();
         match words.as_slice() {
             ["tenant", tenant, "device", device, ..] => {
-                return Self::To(device_href(tenant, device));
+                return Self::To(device_path(tenant, device));
             }
             [tenant, device] if !text.contains([' ', ':']) => {
-                return Self::To(device_href(tenant.trim(), device.trim()));
+                return Self::To(device_path(tenant.trim(), device.trim()));
             }
             _ => {}
         }

@@ -45,6 +45,12 @@ pub fn check_id(name: &[u8]) -> Result<(), IdError> {
     if name.iter().all(|&byte| is_id_byte(byte)) { Ok(()) } else { Err(IdError::BadCharacter) }
 }
 
+/// Whether each name of an identity can be a part of a web address: browsers and many clients resolve
+/// `.` and `..` before they send a request, also where they are percent-encoded.
+pub fn is_addressable(identity: &str) -> bool {
+    identity.split('/').all(|name| !matches!(name, "." | ".."))
+}
+
 const fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
 }
@@ -72,6 +78,11 @@ macro_rules! name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// Whether the name can be a part of a web address.
+            pub fn is_addressable(&self) -> bool {
+                is_addressable(&self.0)
             }
         }
 
@@ -138,6 +149,11 @@ impl DeviceKey {
     /// The device's name.
     pub fn device(&self) -> &str {
         self.names().1
+    }
+
+    /// Whether both names can be parts of a web address.
+    pub fn is_addressable(&self) -> bool {
+        is_addressable(self.identity())
     }
 
     /// The strict identity, `<tenant>/device/<device>`: the certificate's common name, the broker's

@@ -37,6 +37,7 @@ pub(super) fn explain(error: DeviceError) -> Failure {
         DeviceError::MetadataTooLarge(_) | DeviceError::MetadataInvalid(..) => {
             "nothing was changed".to_owned()
         }
+        DeviceError::Unaddressable(_) => "choose another name".to_owned(),
         DeviceError::Unknown(key) => {
             format!("`sluice device list --tenant {}` lists its devices", key.tenant())
         }

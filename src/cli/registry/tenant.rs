@@ -147,6 +147,7 @@ fn explain(error: TenantError) -> Failure {
     let advice = match error {
         TenantError::Outage(trouble) => return outage(&trouble),
         TenantError::Exists(tenant) => format!("`sluice tenant show {tenant}` shows it"),
+        TenantError::Unaddressable(_) => "choose another name".to_owned(),
         TenantError::Unknown(_) => "`sluice tenant list` lists all tenants".to_owned(),
         TenantError::HasDevices { tenant, .. } => format!(
             "remove them first (`sluice device list --tenant {tenant}`), or suspend them all with \

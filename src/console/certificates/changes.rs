@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::listed::{CERTIFICATES, device_href};
+use super::listed::CERTIFICATES;
+use crate::console::device_address::device_path;
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::Frame;
@@ -138,7 +139,7 @@ async fn succeed(
     let shown = if form.key == "new" { r#"{"new_key":true}"# } else { r#"{"csr":"..."}"# };
     let frame =
         visit.frame(title, NavPage::Certificates).same_by_sending(&command, "POST", &target, shown);
-    let device = device_href(&issued.certificate.tenant_id, &issued.certificate.device_id);
+    let device = device_path(&issued.certificate.tenant_id, &issued.certificate.device_id);
     Ok(WebPage(IssuedPage { frame, issued, fate: fate.to_owned(), device }))
 }
 

@@ -9,8 +9,9 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::chain::ChainPart;
-use super::listed::{CERTIFICATES, device_href, tone};
+use super::listed::{CERTIFICATES, tone};
 use crate::clock;
+use crate::console::device_address::device_path;
 use crate::console::filters;
 use crate::console::frame::Frame;
 use crate::console::markup::Markup;
@@ -83,7 +84,7 @@ pub(super) async fn show(
     Ok(WebPage(CertificatePage {
         frame,
         base: format!("{CERTIFICATES}/{id}"),
-        device: device_href(&row.tenant_id, &row.device_id),
+        device: device_path(&row.tenant_id, &row.device_id),
         of_device: PageQuery::from([("search", search.as_str()), ("sort", "end")])
             .href(CERTIFICATES),
         chain,

@@ -2,7 +2,8 @@
 //!
 //! It reads no data.
 
-use crate::console::query::{PageQuery, segment};
+use crate::console::device_address::device_path;
+use crate::console::query::PageQuery;
 use crate::http::CertificateView;
 use crate::store::certificates::CertificateStatus;
 
@@ -41,11 +42,6 @@ pub(super) const fn tone(status: CertificateStatus) -> &'static str {
     }
 }
 
-/// The page of a device.
-pub(super) fn device_href(tenant: &str, device: &str) -> String {
-    format!("/console/devices/{}/{}", segment(tenant), segment(device))
-}
-
 // === impl ListedCertificate ===
 
 impl ListedCertificate {
@@ -54,7 +50,7 @@ impl ListedCertificate {
     }
 
     pub(super) fn device(&self) -> String {
-        device_href(&self.0.tenant_id, &self.0.device_id)
+        device_path(&self.0.tenant_id, &self.0.device_id)
     }
 
     /// The beginning of the fingerprint.

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 
 use super::words::{href, target};
+use crate::console::device_address::device_path;
 use crate::console::filters;
 use crate::console::frame::{Frame, NavPage, shell_quoted};
 use crate::console::page::{PageError, WebPage};
@@ -49,6 +50,6 @@ impl LetterPage {
 
     fn device_href(&self) -> String {
         let summary = &self.letter.summary;
-        format!("/console/devices/{}/{}", segment(&summary.tenant_id), segment(&summary.device_id))
+        device_path(&summary.tenant_id, &summary.device_id)
     }
 }

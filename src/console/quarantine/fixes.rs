@@ -2,7 +2,7 @@
 //!
 //! `docs/reference/reasons.md` has the same by command. It decides nothing.
 
-use crate::console::query::segment;
+use crate::console::device_address::device_path;
 use crate::domain::refusal::Reason;
 
 /// What fixes a reason.
@@ -101,7 +101,7 @@ pub(crate) fn page_of(
 ) -> Option<(String, String)> {
     match (place, tenant, device) {
         (FixPlace::Device, Some(tenant), Some(device)) => {
-            Some((format!("Open {tenant}/{device}"), device_href(tenant, device)))
+            Some((format!("Open {tenant}/{device}"), device_path(tenant, device)))
         }
         (FixPlace::Device | FixPlace::Tenant, Some(tenant), _) => Some((
             format!("Devices of {tenant}"),
@@ -118,11 +118,6 @@ pub(crate) fn page_of(
         }
         _ => None,
     }
-}
-
-/// The page of a device.
-pub(crate) fn device_href(tenant: &str, device: &str) -> String {
-    format!("/console/devices/{}/{}", segment(tenant), segment(device))
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ impl From<TenantError> for Problem {
             TenantError::Unknown(_) => {
                 Self::not_found(format!("{what}; GET /api/v1/tenants lists the tenants"))
             }
+            TenantError::Unaddressable(_) => Self::refused("tenant_id", what),
             TenantError::Exists(_) => Self::new(ProblemKind::Conflict, what),
             TenantError::HasDevices { .. } => Self::new(
                 ProblemKind::Conflict,

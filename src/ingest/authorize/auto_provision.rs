@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::judge::AuthRequirements;
 use crate::domain::batch::RejectedFields;
 use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
-use crate::domain::ids::DeviceKey;
+use crate::domain::ids::{DeviceKey, is_addressable};
 use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
@@ -42,6 +42,9 @@ pub fn once_enrolled(
     now: Timestamp,
 ) -> Option<RegistryAnswer> {
     if answer.tenant_suspended || answer.device.is_some() || parsed.unstorable.is_some() {
+        return None;
+    }
+    if !is_addressable(parsed.identity()) {
         return None;
     }
     // A device without a token would keep the real one out, whose first message brings the token.

@@ -56,6 +56,9 @@ pub enum TenantError {
     /// It exists.
     #[error("tenant {0} exists already")]
     Exists(TenantId),
+    /// No web address could name it.
+    #[error("a tenant cannot be named {0}: no web address can contain this name")]
+    Unaddressable(TenantId),
     /// It does not exist.
     #[error("tenant {0} not found")]
     Unknown(TenantId),
@@ -79,6 +82,9 @@ pub async fn add(
     tenant: &TenantId,
     name: &str,
 ) -> Result<(), TenantError> {
+    if !tenant.is_addressable() {
+        return Err(TenantError::Unaddressable(tenant.clone()));
+    }
     let mut tx = pool.begin().await?;
     let added =
         sqlx::query("INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING")

@@ -202,7 +202,7 @@ fn sources() -> String {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
-            } else {
+            } else if path.extension().is_none_or(|kind| kind != "gz") {
                 text += &fs::read_to_string(path).unwrap();
             }
         }

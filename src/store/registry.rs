@@ -5,7 +5,7 @@
 //!
 //! Read it in this order:
 //! 1. [`tenants`] and [`devices`]: add, list, change, remove; [`audit`] records each change.
-//!    [`device_list`] searches devices, [`device_edit`] changes several fields of one at once.
+//!    [`device_list`] searches devices ([`device_order`] is their order), [`device_edit`] changes several fields of one at once.
 //!    [`enrolment_codes`] keeps the codes of a first certificate, [`enrolment_uses`] redeems them.
 //! 2. [`directory`]: finds the devices of a whole batch in one query.
 //! 3. [`change_feed`]: LISTEN for changes and report which cache entries are stale.
@@ -18,6 +18,7 @@ pub(crate) mod bulk_enroll;
 pub mod change_feed;
 pub(crate) mod device_edit;
 pub(crate) mod device_list;
+pub(crate) mod device_order;
 pub(crate) mod devices;
 pub(crate) mod directory;
 pub(crate) mod enrolment_codes;

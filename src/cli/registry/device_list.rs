@@ -14,9 +14,8 @@ use crate::command::text::{cell_or_none, moment, moment_or_none};
 use crate::domain::device::DeviceStatus;
 use crate::domain::device_search::DeviceSearch;
 use crate::domain::ids::TenantId;
-use crate::store::registry::device_list::{
-    self as device_rows, DeviceListFilter, DeviceListRow, DevicePlace, DeviceSort, InvalidPlace,
-};
+use crate::store::registry::device_list::{self as device_rows, DeviceListFilter, DeviceListRow};
+use crate::store::registry::device_order::{DevicePlace, DeviceSort, InvalidPlace};
 
 /// The grammar of a search, and examples.
 pub const SEARCH_HELP: &str = "A search has terms `key:value`. A word without a key is a name, `*` at its end matches every end. `-` excludes; a \
@@ -64,7 +63,7 @@ impl DeviceListArgs {
         let headings =
             ["TENANT", "DEVICE", "SITE", "STATUS", "LAST HEARD", "CERTIFICATE", "REFUSED", "TOKEN"];
         let done = printed(rows(output, &headings, &found, cells))?;
-        let last = found.last().map(|row| sort.place_of(row).to_string());
+        let last = found.last().map(|row| row.place(sort).to_string());
         page.note_next(found.len(), last);
         Ok(done)
     }

@@ -18,8 +18,9 @@ use crate::http::api::route::OkJson;
 use crate::http::api::state::Api;
 use crate::http::views::devices::DeviceListView;
 use crate::store::registry::device_list::{
-    self as rows, COUNTED_MAX, DeviceListFilter, DeviceListRow, DevicePlace, DeviceSort,
+    self as rows, COUNTED_MAX, DeviceListFilter, DeviceListRow,
 };
+use crate::store::registry::device_order::{DevicePlace, DeviceSort};
 
 /// The page and the filters of devices of all tenants.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -135,17 +136,16 @@ async fn page(
         return Err(Problem::field("cursor", why));
     }
     let pool = api.database.pool();
-    let found = rows::list(pool, &filter, Page::<DeviceListView>::fetch(limit)).await?;
-    let place = |last: &DeviceListRow| filter.sort.place_of(last).to_string();
-    let page = Page::new(found, limit, place);
-    let counted = match query.count {
-        // The only page has all of them.
-        Some(Param(true)) if filter.after.is_none() && page.next.is_none() => {
-            u32::try_from(page.items.len()).ok()
+    let fetched = Page::<DeviceListView>::fetch(limit);
+    let (rows, counted) = match query.count {
+        Some(Param(true)) => {
+            let (rows, counted) = rows::list_and_count(pool, &filter, fetched).await?;
+            (rows, Some(counted))
         }
-        Some(Param(true)) => Some(rows::count(pool, &filter).await?),
-        _ => None,
+        _ => (rows::list(pool, &filter, fetched).await?, None),
     };
+    let place = |last: &DeviceListRow| last.place(filter.sort).to_string();
+    let page = Page::new(rows, limit, place);
     let found = counted.map(|counted| FoundRows::of(counted, COUNTED_MAX));
     Ok(OkJson(CountedPage::new(page, found)))
 }

@@ -4,18 +4,16 @@
 //! [`COUNTED_MAX`]. `device_state` has no index by time, because each message updates it: the list
 //! by time sorts all devices that match.
 
-use std::fmt;
-use std::str::FromStr;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
+use super::device_order::{DevicePlace, DeviceSort, InvalidPlace};
 use super::devices::{DeviceError, DeviceRow};
 use crate::domain::device::DeviceStatus;
 use crate::domain::device_search::DeviceSearch;
-use crate::domain::ids::{DeviceKey, TenantId};
+use crate::domain::ids::TenantId;
 use crate::domain::search::SearchValue;
 use crate::domain::time::Timestamp;
 use crate::store::certificates::CertificateStatus;
@@ -29,18 +27,6 @@ pub const REFUSED_COUNTED_MAX: i32 = 100;
 /// Time limit of a query: people wait for it, and the write path shares the server.
 const PATIENCE: &str =
     "SET LOCAL statement_timeout = '10s'; SET LOCAL jit = off; SET LOCAL work_mem = '32MB'";
-
-/// How a list is sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceSort {
-    /// By tenant and name.
-    #[default]
-    Name,
-    /// By the last accepted message: never first, then the oldest.
-    LastHeard,
-    /// By the last accepted message, the latest first.
-    LatestHeard,
-}
 
 /// Which devices to list, and how.
 #[derive(Clone, Debug)]
@@ -58,24 +44,6 @@ pub struct DeviceListFilter {
     /// The time that spans are counted from.
     pub now: Timestamp,
 }
-
-/// The place of a device in a list. As text `tenant/device`, or with its time
-/// `<microseconds>@tenant/device` or `never@tenant/device`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DevicePlace {
-    /// The tenant of the device.
-    pub tenant: String,
-    /// The device.
-    pub device: String,
-    /// When it was last heard, in a list that is sorted by it.
-    #[expect(clippy::option_option, reason = "in another order, never, and a time differ")]
-    pub heard: Option<Option<Timestamp>>,
-}
-
-/// The text is no [`DevicePlace`], or of a list in another order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected the cursor of an earlier page in the same order, such as acme/pump-1")]
-pub struct InvalidPlace;
 
 /// A device in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
@@ -104,12 +72,25 @@ pub struct DeviceListRow {
     pub in_sync: bool,
 }
 
+/// A row, and how many devices are found.
+#[derive(sqlx::FromRow)]
+struct CountedRow {
+    #[sqlx(flatten)]
+    row: DeviceListRow,
+    found: i64,
+}
+
+/// What is read of each device that matches.
+const COLUMNS: &str = "d.tenant_id, d.device_id, d.site_id, d.status,
+     d.provision_token_hash IS NOT NULL AS has_token, d.created_at, d.updated_at, s.last_seen_at";
+
 /// What is read of each device of a page, and of no other.
 const OF_EACH: &str = "SELECT page.*, c.id AS certificate_id, c.status AS certificate_status,
          c.not_after AS certificate_not_after, c.replaced AS certificate_replaced, refused.kept AS refused_24h,
          coalesce(s.desired_version, 0) AS desired_version, s.reported_version,
-         sluice_shadow_delta(s.desired, s.reported) IS NULL AS in_sync
-     FROM page LEFT JOIN device_state s USING (tenant_id, device_id)
+         sluice_shadow_delta(s.desired, s.reported) IS NULL AS in_sync";
+
+const FROM_EACH: &str = " FROM page LEFT JOIN device_state s USING (tenant_id, device_id)
      LEFT JOIN LATERAL (
          SELECT h.id, h.status, least(h.not_after, '9999-12-31Z') AS not_after, EXISTS (SELECT FROM device_certificates n
              WHERE n.replaces = h.id AND n.status = 'ACTIVE') AS replaced
@@ -128,22 +109,50 @@ pub async fn list(
     filter: &DeviceListFilter,
     limit: u32,
 ) -> Result<Vec<DeviceListRow>, DeviceError> {
-    let mut query = QueryBuilder::<Postgres>::new(
-        "WITH page AS MATERIALIZED (SELECT d.tenant_id, d.device_id, d.site_id, d.status,
-             d.provision_token_hash IS NOT NULL AS has_token, d.created_at, d.updated_at, s.last_seen_at",
-    );
+    let mut query = QueryBuilder::<Postgres>::new("WITH page AS MATERIALIZED (SELECT ");
+    query.push(COLUMNS);
     filter.push_from(&mut query);
-    filter.push_after(&mut query);
+    filter.push_after(&mut query, "d.", "s.");
     let order = filter.sort.order();
     query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit)).push(") ");
-    query.push(OF_EACH).push_bind(filter.now.plus_seconds(-86_400).to_utc());
-    query
-        .push(" LIMIT ")
-        .push_bind(i64::from(REFUSED_COUNTED_MAX))
-        .push(") bounded) refused ORDER BY ");
-    query.push(order.replace("d.", "page.").replace("s.", "page."));
+    filter.push_each(&mut query, "");
     let mut tx = begin(pool).await?;
     Ok(query.build_query_as().fetch_all(&mut *tx).await?)
+}
+
+/// [`list`] and [`count`]. A condition that is costly for both is evaluated once.
+pub async fn list_and_count(
+    pool: &PgPool,
+    filter: &DeviceListFilter,
+    limit: u32,
+) -> Result<(Vec<DeviceListRow>, u32), DeviceError> {
+    if !filter.is_costly() {
+        let rows = list(pool, filter, limit).await?;
+        // The only page has all of them.
+        let is_only = filter.after.is_none() && rows.len() < limit as usize;
+        let found = match u32::try_from(rows.len()) {
+            Ok(found) if is_only => found,
+            _ => count(pool, filter).await?,
+        };
+        return Ok((rows, found));
+    }
+    let mut query = QueryBuilder::<Postgres>::new("WITH matched AS MATERIALIZED (SELECT ");
+    query.push(COLUMNS);
+    filter.push_from(&mut query);
+    query.push("), page AS MATERIALIZED (SELECT * FROM matched m WHERE true");
+    filter.push_after(&mut query, "m.", "m.");
+    let order = filter.sort.order().replace("d.", "m.").replace("s.", "m.");
+    query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit)).push(") ");
+    filter.push_each(&mut query, ", (SELECT count(*) FROM matched) AS found");
+    let mut tx = begin(pool).await?;
+    let rows: Vec<CountedRow> = query.build_query_as().fetch_all(&mut *tx).await?;
+    let Some(found) = rows.first().map(|row| row.found) else {
+        // Nothing is found, or nothing follows the place.
+        let found = if filter.after.is_some() { count(pool, filter).await? } else { 0 };
+        return Ok((Vec::new(), found));
+    };
+    let found = u32::try_from(found).unwrap_or(u32::MAX).min(COUNTED_MAX + 1);
+    Ok((rows.into_iter().map(|row| row.row).collect(), found))
 }
 
 /// Counts the devices that `filter` finds, in any place; stops after one more than
@@ -237,20 +246,33 @@ impl DeviceListFilter {
         query.push_bind(self.now.plus_seconds(span).to_utc()).push(")");
     }
 
-    fn push_after(&self, query: &mut QueryBuilder<Postgres>) {
+    /// Pushes what is read of each row of the page, and the order.
+    fn push_each(&self, query: &mut QueryBuilder<Postgres>, more: &str) {
+        query.push(OF_EACH).push(more).push(FROM_EACH);
+        query.push_bind(self.now.plus_seconds(-86_400).to_utc());
+        query.push(" LIMIT ").push_bind(i64::from(REFUSED_COUNTED_MAX));
+        query.push(") bounded) refused ORDER BY ");
+        query.push(self.sort.order().replace("d.", "page.").replace("s.", "page."));
+    }
+
+    /// Whether a condition reads a large table, which is then read once for the page and its count.
+    fn is_costly(&self) -> bool {
+        self.search.0.terms().iter().any(|term| term.key == "refused")
+    }
+
+    /// Pushes the place. The columns have these qualifiers.
+    fn push_after(&self, query: &mut QueryBuilder<Postgres>, device_row: &str, state_row: &str) {
         let Some(DevicePlace { tenant, device, heard }) = &self.after else { return };
         let heard = heard.flatten().map(Timestamp::to_utc);
-        match self.sort {
-            DeviceSort::Name => query.push(" AND (d.tenant_id, d.device_id) > ("),
-            DeviceSort::LastHeard => query
-                .push(" AND (coalesce(s.last_seen_at, '-infinity'), d.tenant_id, d.device_id) > (coalesce(")
-                .push_bind(heard)
-                .push(", '-infinity'), "),
-            DeviceSort::LatestHeard => query
-                .push(" AND (coalesce(s.last_seen_at, '-infinity'), d.tenant_id, d.device_id) < (coalesce(")
-                .push_bind(heard)
-                .push(", '-infinity'), "),
-        };
+        let names = format!("{device_row}tenant_id, {device_row}device_id) ");
+        if self.sort == DeviceSort::Name {
+            query.push(" AND (").push(names).push("> (");
+        } else {
+            let side = if self.sort == DeviceSort::LastHeard { ">" } else { "<" };
+            query.push(" AND (coalesce(").push(state_row).push("last_seen_at, '-infinity'), ");
+            query.push(names).push(side).push(" (coalesce(").push_bind(heard);
+            query.push(", '-infinity'), ");
+        }
         query.push_bind(tenant.clone()).push(", ").push_bind(device.clone()).push(")");
     }
 
@@ -262,72 +284,14 @@ impl DeviceListFilter {
     }
 }
 
-// === impl DeviceSort ===
+// === impl DeviceListRow ===
 
-impl DeviceSort {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Name, Self::LastHeard, Self::LatestHeard];
-
-    /// The name in the API and on the command line.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::LastHeard => "last_heard",
-            Self::LatestHeard => "-last_heard",
-        }
-    }
-
-    /// The order of that name.
-    pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|sort| sort.label() == label)
-    }
-
-    /// The place of `row` in this order.
-    pub fn place_of(self, row: &DeviceListRow) -> DevicePlace {
-        let DeviceRow { tenant_id, device_id, .. } = &row.device;
-        let heard = (self != Self::Name).then(|| row.last_seen_at.map(Timestamp::from));
+impl DeviceListRow {
+    /// Its place in a list of this order.
+    pub fn place(&self, sort: DeviceSort) -> DevicePlace {
+        let DeviceRow { tenant_id, device_id, .. } = &self.device;
+        let heard = (sort != DeviceSort::Name).then(|| self.last_seen_at.map(Timestamp::from));
         DevicePlace { tenant: tenant_id.clone(), device: device_id.clone(), heard }
-    }
-
-    const fn order(self) -> &'static str {
-        match self {
-            Self::Name => "d.tenant_id, d.device_id",
-            Self::LastHeard => "coalesce(s.last_seen_at, '-infinity'), d.tenant_id, d.device_id",
-            Self::LatestHeard => {
-                "coalesce(s.last_seen_at, '-infinity') DESC, d.tenant_id DESC, d.device_id DESC"
-            }
-        }
-    }
-}
-
-// === impl DevicePlace ===
-
-impl FromStr for DevicePlace {
-    type Err = InvalidPlace;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
-        let (heard, name) = match text.split_once('@') {
-            None => (None, text),
-            Some(("never", name)) => (Some(None), name),
-            Some((micros, name)) => {
-                let at = micros.parse().map(Timestamp::from_micros).map_err(|_| InvalidPlace)?;
-                (Some(Some(at).filter(|at| at.is_storable())), name)
-            }
-        };
-        let (tenant, device) = name.split_once('/').ok_or(InvalidPlace)?;
-        DeviceKey::new(tenant, device).map_err(|_| InvalidPlace)?;
-        Ok(Self { tenant: tenant.to_owned(), device: device.to_owned(), heard })
-    }
-}
-
-impl fmt::Display for DevicePlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.heard {
-            None => {}
-            Some(None) => f.write_str("never@")?,
-            Some(Some(at)) => write!(f, "{}@", at.micros())?,
-        }
-        write!(f, "{}/{}", self.tenant, self.device)
     }
 }
 
@@ -360,20 +324,4 @@ async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Er
     let mut tx = pool.begin().await?;
     sqlx::raw_sql(PATIENCE).execute(&mut *tx).await?;
     Ok(tx)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_reads_back_as_it_was_written() {
-        for heard in [None, Some(None), Some(Some(Timestamp::from_micros(-7)))] {
-            let place = DevicePlace { tenant: "acme".into(), device: "urn:pump-1".into(), heard };
-            assert_eq!(place.to_string().parse(), Ok(place));
-        }
-        for wrong in ["", "acme", "x@acme/pump", "never@acme", "1@2@acme/pump", "acme/a/b"] {
-            assert_eq!(wrong.parse::<DevicePlace>(), Err(InvalidPlace), "{wrong}");
-        }
-    }
 }

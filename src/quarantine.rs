@@ -1,9 +1,10 @@
 //! The quarantine as an operator works on it: list, find, discard, and [`replay`] at once; as a job,
-//! [`replay_worker`] replays in the background.
+//! [`replay_worker`] replays in the background. [`registration`] says what adding the sender would do.
 //!
 //! The API and the command line call the same functions. It judges no message itself: that is the
 //! task of [`crate::ingest`]. It shows no token.
 
+pub(crate) mod registration;
 pub(crate) mod replay;
 pub(crate) mod replay_jobs;
 pub(crate) mod replay_worker;

@@ -7,6 +7,7 @@
 pub(crate) mod device;
 mod device_edit;
 mod device_list;
+mod device_preview;
 mod device_values;
 pub(crate) mod enrol;
 pub(crate) mod operator;

@@ -2,20 +2,19 @@
 //! the rows.
 //!
 //! The state is the search: a control changes a term of it and leads to its address. What is done
-//! with the selected rows is in [`selected`], a new device in [`new_device`], the file in [`export`].
+//! with the selected rows is in [`selected`], a new device in [`new_device`] (its refused messages in [`sender`]), the file in [`export`].
 
 mod controls;
 mod export;
 mod new_device;
 mod selected;
+mod sender;
 
 use std::fmt::Write as _;
 
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 
@@ -26,7 +25,7 @@ use super::filters;
 use super::frame::{Frame, NavPage, shell_quoted};
 use super::list::{Pager, ROWS};
 use super::notice::Redirected;
-use super::page::{Page, PageError};
+use super::page::{PageError, WebPage};
 use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
@@ -82,7 +81,10 @@ async fn filter(visit: Visit) -> Redirected {
     Redirected::to(address.with("sort", query.get("sort").unwrap_or_default()).href(DEVICES))
 }
 
-async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Response, PageError> {
+async fn list(
+    State(console): State<ConsoleState>,
+    visit: Visit,
+) -> Result<WebPage<DevicesPage>, PageError> {
     let query = visit.query().clone();
     let text = query.get("search").unwrap_or_default().to_owned();
     let read: Result<DeviceSearch, _> = text.parse();
@@ -103,14 +105,13 @@ async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Respo
     let search = read.as_ref().map(|search| search.0.clone()).unwrap_or_default();
     let command = command(&query);
     let frame = visit.frame("Devices", NavPage::Devices).same_by(&command, "GET", &target);
-    let status = if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let (rows, next, count) =
         found.map_or((Vec::new(), None, None), |page| (page.items, page.next, page.found));
     let now = clock::now().to_utc();
     let has_devices = !rows.is_empty() || !search.is_empty() || query.get("cursor").is_some();
     let sort = query.get("sort").unwrap_or("name").to_owned();
     let pager = Pager::new(DEVICES, &query, rows.len(), next.as_deref()).labelled("Next");
-    let page = DevicesPage {
+    Ok(WebPage(DevicesPage {
         fault: read.err().map(|error| error.to_string()),
         controls: controls::of(&search, &tenants),
         found: count.map(found_text).unwrap_or_default(),
@@ -123,8 +124,7 @@ async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Respo
         sort,
         has_devices,
         frame,
-    };
-    Ok((status, Page(page)).into_response())
+    }))
 }
 
 /// The order that the head of the column "Last heard" leads to.

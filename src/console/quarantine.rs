@@ -9,7 +9,7 @@ mod actions;
 mod board;
 mod export;
 pub(crate) mod fixes;
-mod job;
+pub(crate) mod job;
 mod message;
 mod payload;
 mod terms;
@@ -24,16 +24,15 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::filters;
 use super::frame::{Frame, NavPage, shell_quoted};
 use super::list::{Pager, ROWS};
-use super::page::{Page, PageError};
+use super::page::{PageError, WebPage};
 use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::clock;
-use crate::http::api::page::Page as ApiPage;
 use crate::http::views::events::EventView;
 use crate::http::views::facets::FacetsView;
 use crate::http::views::replays::ReplayJobView;
-use crate::http::{ApiFault, SignedIn};
+use crate::http::{ApiFault, PageOf, SignedIn};
 use board::FacetBoard;
 use job::JobPanel;
 use terms::{PATH, QuarantineTerms};
@@ -100,7 +99,7 @@ pub(crate) fn routes() -> Router<ConsoleState> {
 async fn show(
     State(console): State<ConsoleState>,
     visit: Visit,
-) -> Result<Page<QuarantinePage>, PageError> {
+) -> Result<WebPage<QuarantinePage>, PageError> {
     let (terms, person) = (QuarantineTerms::of(visit.query()), &visit.person);
     let search = terms.effective();
     let cursor = visit.query().get("cursor").unwrap_or_default();
@@ -111,9 +110,9 @@ async fn show(
     let facets_target = PageQuery::from([("search", &*search)]).href("/api/v1/quarantine/facets");
     let jobs_target = format!("/api/v1/quarantine/replays?limit={JOBS}");
     let (list, facets, jobs) = tokio::join!(
-        console.api.get::<ApiPage<EventView>>(person, &list_target),
+        console.api.get::<PageOf<EventView>>(person, &list_target),
         console.api.get::<FacetsView>(person, &facets_target),
-        console.api.get::<ApiPage<ReplayJobView>>(person, &jobs_target),
+        console.api.get::<PageOf<ReplayJobView>>(person, &jobs_target),
     );
     let (list, fault) = readable(list)?;
     let (facets, _) = readable(facets)?;
@@ -131,7 +130,7 @@ async fn show(
     let frame = with_replay(frame, person, &search);
     let newest = items.first().map_or_else(|| clock::now().to_utc(), |row| row.quarantined_at);
     let board = facets.map(|facets| FacetBoard::new(&terms, facets));
-    Ok(Page(QuarantinePage {
+    Ok(WebPage(QuarantinePage {
         csv_href: query.href(export::PATH),
         newer_href: newer_href(&terms, newest),
         discard_href: PageQuery::from([("search", &*search)]).href("/console/quarantine/discard"),
@@ -153,14 +152,14 @@ async fn newer(State(console): State<ConsoleState>, visit: Visit) -> Result<Resp
     let limit = NEWER_MAX.to_string();
     let target =
         PageQuery::from([("search", &*search), ("limit", &*limit)]).href("/api/v1/quarantine");
-    let found: ApiPage<EventView> = console.api.get(&visit.person, &target).await?;
+    let found: PageOf<EventView> = console.api.get(&visit.person, &target).await?;
     let label = match found.items.len() {
         0 => String::new(),
         1 => "1 newer message".to_owned(),
         NEWER_MAX => format!("{NEWER_MAX} newer messages or more"),
         count => format!("{count} newer messages"),
     };
-    Ok(Page(NewerBar { label, href: terms.own_query().href(PATH) }).into_response())
+    Ok(WebPage(NewerBar { label, href: terms.own_query().href(PATH) }).into_response())
 }
 
 // === impl QuarantinePage ===

@@ -19,6 +19,7 @@ pub(crate) mod facets;
 pub(crate) mod live;
 pub(crate) mod operators;
 pub(crate) mod overview;
+pub(crate) mod registration;
 pub(crate) mod replays;
 pub(crate) mod revocation;
 pub(crate) mod settings;

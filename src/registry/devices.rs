@@ -4,6 +4,7 @@
 //! read from [`crate::store::registry::devices`].
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::ActionContext;
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub enum TokenChoice {
     Make,
     /// Made by the caller, who keeps it.
     Given(TokenHash),
+    /// The one that this refused message carried, and with it all that are kept of the device.
+    TakenOver(TokenHash, Uuid),
     /// The device has none.
     None,
 }
@@ -61,9 +64,13 @@ pub async fn add(
     order: DeviceOrder,
 ) -> Result<Option<SecretToken>, DeviceChangeError> {
     check_common_name(&order.key, config)?;
+    let token_of_event = match order.token {
+        TokenChoice::TakenOver(_, event) => Some(event),
+        _ => None,
+    };
     let (made, token) = order.token.resolve()?;
     let DeviceOrder { key, site, status, metadata, .. } = order;
-    let device = NewDevice { key, site, status, token, metadata };
+    let device = NewDevice { key, site, status, token, token_of_event, metadata };
     devices::add(context.database.pool(), context.actor, &device).await?;
     Ok(made)
 }
@@ -117,7 +124,7 @@ impl TokenChoice {
                 let hash = token.hash();
                 (Some(token), Some(hash))
             }
-            Self::Given(hash) => (None, Some(hash)),
+            Self::Given(hash) | Self::TakenOver(hash, _) => (None, Some(hash)),
             Self::None => (None, None),
         })
     }

@@ -1,4 +1,4 @@
-//! `sluice device`: add, list, show, edit, set-status, set-token, remove.
+//! `sluice device`: add, list, preview, show, edit, set-status, set-token, remove.
 //!
 //! A token is shown once, when it is created, or read from standard input; it is never an argument
 //! and never kept.
@@ -8,15 +8,16 @@ use std::io;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::device_edit::DeviceEditArgs;
 use super::device_list::{DeviceListArgs, SEARCH_HELP};
 use super::device_values::{
     explain, explain_change, read_metadata, read_site, read_status, yes_or_no,
 };
-use super::status_reach;
 use super::token::TokenSource;
-use crate::command::context::{CommandContext, printed};
+use super::{device_preview, status_reach};
+use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields};
 use crate::command::text::{NONE, moment, moment_or_none, printable, printable_or_none};
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::token::SecretToken;
+use crate::quarantine::registration::TakeoverError;
 use crate::registry::devices::{self as registry, DeviceChangeError, DeviceOrder, TokenChoice};
 use crate::store::registry::devices;
 
@@ -33,7 +35,8 @@ pub enum DeviceCommand {
     /// Register a device; its new token is shown once
     #[command(after_help = "Examples:\n  sluice device add acme pump-1 --site north\n  \
             sluice device add acme pump-2 --no-token   # a certificate authenticates it\n  \
-            sluice device add acme pump-3 --token-stdin < token.txt")]
+            sluice device add acme pump-3 --token-stdin < token.txt\n  \
+            sluice device add acme pump-4 --token-of-event 0199b0f2-7d1e-7c3a-9a51-2f0c6f1f6a11")]
     Add {
         /// The device
         #[command(flatten)]
@@ -50,10 +53,24 @@ pub enum DeviceCommand {
         /// The device's token
         #[command(flatten)]
         token: TokenSource,
+        /// Take over the token that this refused message of the device carried; every kept message of the device must carry
+        /// the same token or none
+        #[arg(long, value_name = "EVENT", conflicts_with_all = ["token_stdin", "no_token"])]
+        token_of_event: Option<Uuid>,
     },
     /// Search devices
     #[command(after_help = SEARCH_HELP)]
     List(DeviceListArgs),
+    /// Show what the registration of a device would do to its refused messages
+    #[command(
+        after_help = "A replay of its messages is tried for each way in which the new device could authenticate itself; nothing is \
+            changed.\n\nExample:\n  sluice device preview acme pump-99"
+    )]
+    Preview {
+        /// The device
+        #[command(flatten)]
+        which: DeviceArg,
+    },
     /// Show a device, the number of its certificates and the time of its last message
     #[command(after_help = "Example:\n  sluice device show acme pump-1")]
     Show {
@@ -142,8 +159,12 @@ pub async fn run(
 ) -> Result<Exit, Failure> {
     let operator = CommandContext::open(config).await?;
     match command {
-        DeviceCommand::Add { which, site, status, metadata, token } => {
-            let (key, token) = (which.key(), token.choose(io::stdin())?);
+        DeviceCommand::Add { which, site, status, metadata, token, token_of_event } => {
+            let key = which.key();
+            let token = match token_of_event {
+                Some(event) => take_token(&operator, &key, event).await?,
+                None => token.choose(io::stdin())?,
+            };
             let order = DeviceOrder { key: key.clone(), site, status, metadata, token };
             let made = registry::add(operator.action_context(), config, order).await;
             let made = made.map_err(|error| not_added(&key, error))?;
@@ -155,6 +176,9 @@ pub async fn run(
             let key = which.key();
             changes.run(&operator, &key).await?;
             show(&operator, &key, output).await
+        }
+        DeviceCommand::Preview { which } => {
+            device_preview::run(&operator, config, &which.key(), output).await
         }
         DeviceCommand::Show { which } => show(&operator, &which.key(), output).await,
         DeviceCommand::SetStatus { which, status } => {
@@ -219,6 +243,9 @@ fn print_token(
     let made = made.map(SecretToken::into_text);
     let line = match &made {
         Some(token) => token.clone(),
+        None if matches!(choice, TokenChoice::TakenOver(..)) => {
+            "as in its refused messages".to_owned()
+        }
         None if has_token => "as given".to_owned(),
         None => NONE.to_owned(),
     };
@@ -234,6 +261,20 @@ fn print_token(
         has_token,
     };
     printed(fields(output, &token_set, &[("Device", key.to_string()), ("Token", line)]))
+}
+
+async fn take_token(
+    operator: &CommandContext,
+    key: &DeviceKey,
+    event: Uuid,
+) -> Result<TokenChoice, Failure> {
+    match operator.quarantine().take_token(key, event, true).await {
+        Ok(token) => Ok(TokenChoice::TakenOver(token, event)),
+        Err(TakeoverError::Outage(error)) => Err(outage(&error)),
+        Err(TakeoverError::Refused(why)) => Err(Failure::usage(format!(
+            "device {key} was not added: the token is not taken over: {why}; omit --token-of-event to create a new token"
+        ))),
+    }
 }
 
 async fn show(

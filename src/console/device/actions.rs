@@ -15,7 +15,7 @@ use crate::console::devices::TokenPage;
 use crate::console::form::PageForm;
 use crate::console::frame::{NavPage, counted};
 use crate::console::notice::{Notice, Redirected};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
 use crate::http::{CommandView, DeviceToken, RemovedDevice};
@@ -80,7 +80,7 @@ pub(super) async fn make_token(
             let frame = visit.frame(format!("New token of {name}"), NavPage::Devices);
             let frame = frame.same_by(&command, "POST", &target);
             let said = format!("{name} has a new token; the old one is invalid.");
-            Page(TokenPage { frame, name, href: address.path(), said, token }).into_response()
+            WebPage(TokenPage::of_token(frame, name, address.path(), said, token)).into_response()
         }
         Err(fault) => back(&address, Err(fault)).into_response(),
     }

@@ -129,6 +129,13 @@ impl FixBox {
         let page = page.filter(|_| !adds);
         Some(Self { reason: reason.label(), fix, page, devices: devices.cloned().collect() })
     }
+
+    /// The form that registers one of the devices.
+    #[expect(clippy::unused_self, reason = "the template calls it on the box")]
+    pub(crate) fn form_of(&self, device: &FacetCountView) -> Option<String> {
+        let (tenant, device) = device.value.split_once('/')?;
+        page_of(FixPlace::AddDevices, Some(tenant), Some(device)).map(|(_, href)| href)
+    }
 }
 
 // === private helpers ===

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::terms::PATH;
+use crate::console::device_address::DeviceAddress;
 use crate::console::filters::{self, thousands};
 use crate::console::form::PageForm;
 use crate::console::frame::counted;
 use crate::console::markup::Markup;
 use crate::console::notice::{Notice, Redirected};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::query::{PageQuery, segment};
 use crate::console::state::ConsoleState;
 use crate::console::svg::{Share, stack_bar};
@@ -86,7 +87,7 @@ pub(crate) async fn show(
         return Ok(Redirected::to(panel.page_href).into_response());
     }
     let is_running = panel.is_running();
-    let mut response = Page(JobPart { panel }).into_response();
+    let mut response = WebPage(JobPart { panel }).into_response();
     if !is_running {
         response.headers_mut().insert(LIVE, HeaderValue::from_static("end"));
     }
@@ -137,14 +138,33 @@ impl JobPanel {
     ) -> Result<Self, PageError> {
         let target = format!("/api/v1/quarantine/replays/{}", segment(id));
         let job: ReplayJobView = console.api.get(&visit.person, &target).await?;
-        Ok(Self {
+        Ok(Self::new(visit, job))
+    }
+
+    /// Orders the dry run of the messages of a device that was registered.
+    pub(crate) async fn of_device(
+        console: &ConsoleState,
+        visit: &Visit,
+        address: &DeviceAddress,
+    ) -> Result<Self, ApiFault> {
+        let search = format!("{} replayed:no", address.search());
+        let body = order_body(&visit.person, &search);
+        let job: ReplayJobView = console
+            .api
+            .send(&visit.person, "POST", "/api/v1/quarantine/replays", Some(&body))
+            .await?;
+        Ok(Self::new(visit, job))
+    }
+
+    fn new(visit: &Visit, job: ReplayJobView) -> Self {
+        Self {
             csrf: visit.person.csrf.clone(),
             may_operate: visit.person.role >= crate::domain::caller::CallerRole::Operator,
             chart: chart(&job),
             href: format!("/console/quarantine/replays/{}", job.id),
             page_href: page_href(visit.query(), &job),
             job,
-        })
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {

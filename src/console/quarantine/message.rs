@@ -8,17 +8,19 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::fixes::{ReasonFix, device_href, fix_of, page_of};
+use super::fixes::{ReasonFix, fix_of, page_of};
 use super::payload::{PayloadForm, ShownPayload};
 use super::terms::{PATH, QuarantineTerms};
+use crate::console::device_address::device_path;
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, NavPage};
 use crate::console::notice::{Notice, Redirected};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::query::{PageQuery, segment};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
+use crate::domain::caller::CallerRole;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::http::endpoints::explain::{CheckMade, Explained};
@@ -35,7 +37,8 @@ const TYPED: usize = 8;
 pub(crate) struct MessagePage {
     frame: Frame,
     message: RefusedMessage,
-    explained: Explained,
+    /// What would happen now; `None`: the person may not ask.
+    explained: Option<Explained>,
     fix: Option<ReasonFix>,
     /// Label and address of the page where the fix is made.
     fix_page: Option<(String, String)>,
@@ -61,14 +64,19 @@ pub(crate) async fn show(
     State(console): State<ConsoleState>,
     visit: Visit,
     Path(id): Path<String>,
-) -> Result<Page<MessagePage>, PageError> {
+) -> Result<WebPage<MessagePage>, PageError> {
     let person = &visit.person;
     let target = format!("/api/v1/quarantine/{}", segment(&id));
     let explain_target = format!("{target}/explain");
-    let (message, explained) = tokio::join!(
-        console.api.get::<RefusedMessage>(person, &target),
-        console.api.get::<Explained>(person, &explain_target),
-    );
+    let may_explain = person.role >= CallerRole::Operator;
+    let explain = async {
+        if !may_explain {
+            return Ok(None);
+        }
+        console.api.get::<Explained>(person, &explain_target).await.map(Some)
+    };
+    let (message, explained) =
+        tokio::join!(console.api.get::<RefusedMessage>(person, &target), explain);
     let gone = |fault: ApiFault| PageError::from(fault).or("Quarantine", PATH);
     let (message, explained) = (message.map_err(gone)?, explained.map_err(gone)?);
     let terms = QuarantineTerms::of(visit.query());
@@ -85,23 +93,23 @@ pub(crate) async fn show(
     let (tenant, device) = (event.tenant_id.as_deref(), event.device_id.as_deref());
     let frame = visit
         .frame(format!("Message {}", &event.id.to_string()[..TYPED]), NavPage::Quarantine)
-        .same_by(&format!("quarantine show {}", event.id), "GET", &target)
-        .same_by("", "GET", &explain_target);
+        .same_by(&format!("quarantine show {}", event.id), "GET", &target);
     let frame = if frame.may_operate() {
+        let frame = frame.same_by("", "GET", &explain_target);
         let body = replay_body(person, &event.id.to_string()).to_string();
         let command = format!("quarantine replay {}", event.id);
         frame.same_by_sending(&command, "POST", "/api/v1/quarantine/replay", &body)
     } else {
         frame
     };
-    Ok(Page(MessagePage {
+    Ok(WebPage(MessagePage {
         payload: ShownPayload::of(&message, form, is_whole),
         tabs: PayloadForm::ALL.map(tab).to_vec(),
         whole_href: state.with("view", form.name()).with("whole", "1").href(&own),
         newer: neighbours.newer.map(|id| href(&id.to_string())),
         older: neighbours.older.map(|id| href(&id.to_string())),
         back: state.href(PATH),
-        device_href: tenant.zip(device).map(|(tenant, device)| device_href(tenant, device)),
+        device_href: tenant.zip(device).map(|(tenant, device)| device_path(tenant, device)),
         fix_page: fix.and_then(|fix| page_of(fix.place, tenant, device)),
         fix,
         frame,

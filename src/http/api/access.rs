@@ -67,10 +67,13 @@ pub(super) fn with_new_key(body: &[u8]) -> bool {
     object(body).is_none_or(|fields| fields.get("new_key").is_some_and(|value| *value != false))
 }
 
-/// For a body that adds a device, which gets a token unless the body says no, and for one that
-/// cannot be read.
+/// For a body that adds a device, which gets a token unless the body says no or names a message
+/// whose token it takes over, and for one that cannot be read.
 pub(super) fn unless_without_token(body: &[u8]) -> bool {
-    object(body).is_none_or(|fields| fields.get("token").is_none_or(|value| *value != false))
+    object(body).is_none_or(|fields| {
+        let is_made = fields.get("token").is_none_or(|value| *value != false);
+        is_made && fields.get("token_of_event").is_none_or(Value::is_null)
+    })
 }
 
 /// An array is none: a struct would be read from it, too.
@@ -135,5 +138,7 @@ mod tests {
         assert!(unless_without_token(br#"{"device_id":"a"}"#));
         assert!(unless_without_token(br#"{"token":true}"#));
         assert!(!unless_without_token(br#"{"token":false}"#));
+        assert!(!unless_without_token(br#"{"token_of_event":"e"}"#));
+        assert!(unless_without_token(br#"{"token_of_event":null}"#));
     }
 }

@@ -57,6 +57,7 @@ fn of_the_registry() -> Vec<Route> {
         get("/api/v1/tenants/{tenant}/devices", "Search the devices of a tenant", device_list::list_of),
         post("/api/v1/tenants/{tenant}/devices", "Add a device and, unless `token` is false, generate its token, which only this response contains", devices::add).secret(unless_without_token).role(Admin),
         get("/api/v1/tenants/{tenant}/devices/{device}", "Show a device", devices::show),
+        get("/api/v1/tenants/{tenant}/devices/{device}/registration", "Show what the registration of a device would do to its refused messages", devices::preview).role(Operator),
         patch("/api/v1/tenants/{tenant}/devices/{device}", "Change the status, the site or the metadata of a device", devices::change),
         delete("/api/v1/tenants/{tenant}/devices/{device}", "Remove a device and revoke its certificates", devices::remove).role(Admin),
         post("/api/v1/tenants/{tenant}/devices/{device}/token", "Replace the token of a device; only this response contains the new one", devices::make_token).secret(always).role(Admin),
@@ -92,7 +93,7 @@ fn of_the_registry() -> Vec<Route> {
         get("/api/v1/quarantine/replays/{id}", "Show a replay job with its progress and its results", replays::show).for_role(Viewer, OfReplay),
         post("/api/v1/quarantine/replays/{id}/start", "Replay exactly what the job has dry-run, or continue a stopped job", replays::start).for_role(Operator, OfReplay),
         post("/api/v1/quarantine/replays/{id}/stop", "Stop a replay job; it can be continued", replays::stop).for_role(Operator, OfReplay),
-        get("/api/v1/quarantine/{id}/explain", "Explain check by check what happens to a refused message if it is replayed now", explain::explain_event).for_role(Viewer, OfEvent),
+        get("/api/v1/quarantine/{id}/explain", "Explain check by check what happens to a refused message if it is replayed now", explain::explain_event).for_role(Operator, OfEvent),
         get("/api/v1/quarantine/{id}", "Show a refused message with its payload", quarantine::show).for_role(Viewer, OfEvent).payloads(PAYLOAD),
         delete("/api/v1/quarantine/{id}", "Delete a refused message permanently", quarantine::discard_one).for_role(Admin, OfEvent),
 

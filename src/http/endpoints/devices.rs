@@ -4,8 +4,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
 
 use super::tenants;
+use crate::clock;
 use crate::domain::device::DeviceStatus;
 use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::time::Timestamp;
@@ -18,6 +20,8 @@ use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::http::views::devices::DeviceDetailView;
+use crate::http::views::registration::RegistrationPreviewView;
+use crate::quarantine::registration::{PreviewJudge, TakeoverError};
 use crate::registry::devices::{self as registry, DeviceChangeError, DeviceOrder, TokenChoice};
 use crate::store::registry::device_edit::DeviceEdit;
 use crate::store::registry::devices::{self, DeviceError};
@@ -46,6 +50,9 @@ pub(crate) struct DeviceToAdd {
     metadata: Metadata,
     /// Whether to generate a token for the device; the default is true.
     token: Option<bool>,
+    /// Instead of a new token: the token that this refused message of the device carried becomes
+    /// the device's own. Every kept message of the device must carry the same token or none.
+    token_of_event: Option<Param<Uuid>>,
 }
 
 /// The change of a device: at least one field.
@@ -101,18 +108,34 @@ pub(crate) async fn add(
     call: Call<tenants::TenantPath, NoParams, Json<DeviceToAdd>>,
 ) -> Result<CreatedJson<AddedDevice>, Problem> {
     let Json(new) = call.body;
+    let key = DeviceKey::of(&call.path.tenant.0, &new.device_id.0);
+    let token = token_choice(&api, &key, &new).await?;
     let order = DeviceOrder {
-        key: DeviceKey::of(&call.path.tenant.0, &new.device_id.0),
+        key: key.clone(),
         site: new.site_id.map(|Param(FreeText(site))| site),
         status: new.status.map_or(DeviceStatus::Active, |Param(status)| status),
         metadata: new.metadata.0,
-        token: if new.token.unwrap_or(true) { TokenChoice::Make } else { TokenChoice::None },
+        token,
     };
-    let key = order.key.clone();
     let token = registry::add(api.action_context(), &api.config, order).await?;
     let device = devices::show(api.database.pool(), &key).await?;
     let token = token.map(SecretToken::into_text);
     Ok(CreatedJson(AddedDevice { device: device.into(), token }))
+}
+
+/// `GET .../registration`: what [`add`] would do to the refused messages of the device.
+pub(crate) async fn preview(
+    api: Api,
+    call: Call<DevicePath, NoParams, NoBody>,
+) -> Result<OkJson<RegistrationPreviewView>, Problem> {
+    let judge = PreviewJudge {
+        config: &api.config.ingest,
+        metrics: api.replay_metrics.clone(),
+        clock: clock::now,
+    };
+    let in_all = api.acting.tenant.is_none();
+    let preview = api.quarantine().preview_registration(&call.path.key(), judge, in_all).await?;
+    Ok(OkJson(preview.into()))
 }
 
 pub(crate) async fn show(
@@ -208,6 +231,7 @@ impl From<DeviceError> for Problem {
             ),
             DeviceError::MetadataTooLarge(_) => Self::new(ProblemKind::TooLarge, what),
             DeviceError::MetadataInvalid(..) => Self::field("metadata", what),
+            DeviceError::Unaddressable(_) => Self::refused("device_id", what),
             DeviceError::Unknown(key) => Self::not_found(format!(
                 "{what}; GET /api/v1/tenants/{}/devices lists the tenant's devices",
                 key.tenant()
@@ -216,7 +240,38 @@ impl From<DeviceError> for Problem {
     }
 }
 
+impl From<TakeoverError> for Problem {
+    fn from(error: TakeoverError) -> Self {
+        match error {
+            TakeoverError::Outage(outage) => outage.into(),
+            TakeoverError::Refused(why) => Self::refused(
+                "token_of_event",
+                format!(
+                    "the token is not taken over: {why}; give the device a token of its own, or a certificate"
+                ),
+            ),
+        }
+    }
+}
+
 // === private helpers ===
+
+async fn token_choice(
+    api: &Api,
+    key: &DeviceKey,
+    new: &DeviceToAdd,
+) -> Result<TokenChoice, Problem> {
+    let Some(Param(event)) = &new.token_of_event else {
+        let is_made = new.token.unwrap_or(true);
+        return Ok(if is_made { TokenChoice::Make } else { TokenChoice::None });
+    };
+    if new.token == Some(true) {
+        let why = "expected either a generated token (`token`) or that of a message";
+        return Err(Problem::field("token_of_event", why));
+    }
+    let taken = api.quarantine().take_token(key, *event, api.acting.tenant.is_none()).await?;
+    Ok(TokenChoice::TakenOver(taken, *event))
+}
 
 /// The value of a field that is there, null too.
 #[expect(clippy::option_option, reason = "absent, null and a value differ")]

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::audit::{self, Actor, Entry};
 use super::tenants::TenantStatus;
@@ -42,6 +43,8 @@ pub struct NewDevice {
     pub status: DeviceStatus,
     /// The hash of its token.
     pub token: Option<TokenHash>,
+    /// The refused message whose token becomes the device's own; only the audit log has it.
+    pub token_of_event: Option<Uuid>,
     /// Free data of its owner: a JSON object.
     pub metadata: serde_json::Map<String, Value>,
 }
@@ -92,6 +95,9 @@ pub enum DeviceError {
     /// It exists.
     #[error("device {0} exists already")]
     Exists(DeviceKey),
+    /// No web address could name it.
+    #[error("a device cannot be named {}: no web address can contain this name", .0.device())]
+    Unaddressable(DeviceKey),
     /// Its tenant does not exist.
     #[error("tenant {0} not found")]
     NoTenant(TenantId),
@@ -126,6 +132,9 @@ pub(super) async fn add_on(
     device: &NewDevice,
 ) -> Result<(), DeviceError> {
     let key = &device.key;
+    if !key.is_addressable() {
+        return Err(DeviceError::Unaddressable(key.clone()));
+    }
     let tenant: Option<i32> =
         sqlx::query_scalar("SELECT 1 FROM tenants WHERE tenant_id = $1 FOR KEY SHARE")
             .bind(key.tenant())
@@ -149,8 +158,11 @@ pub(super) async fn add_on(
     if added.rows_affected() == 0 {
         return Err(DeviceError::Exists(key.clone()));
     }
-    let detail =
+    let mut detail =
         json!({ "site_id": device.site, "status": device.status, "token": device.token.is_some() });
+    if let Some(event) = device.token_of_event {
+        detail["token_of_event"] = json!(event);
+    }
     Ok(audit::record(tx, entry(actor, "device.add", key, detail)).await?)
 }
 

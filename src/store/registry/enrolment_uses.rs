@@ -256,6 +256,7 @@ async fn add_device(
         site: state.site_id.clone(),
         status: DeviceStatus::Active,
         token: None,
+        token_of_event: None,
         metadata: serde_json::Map::new(),
     };
     Ok(devices::add_on(tx, actor, &new).await?)

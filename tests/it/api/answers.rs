@@ -136,6 +136,12 @@ fn others(recorder: &Recorder<'_>) {
     let place = format!("1-{:032x}", 1);
     recorder.get(&format!("/quarantine/neighbours?cursor={place}"), &[]);
     recorder.get("/quarantine/{id}/explain", &["00000000-0000-0000-0000-000000000001"]);
+    recorder.get(&format!("{device}/registration"), &["acme", "x"]);
+    recorder.post(
+        "/tenants/{tenant}/devices",
+        &["acme"],
+        &json!({ "device_id": "x", "token_of_event": "00000000-0000-0000-0000-000000000001" }),
+    );
     replays(recorder);
     recorder.post("/quarantine/replay", &[], &json!({ "all": true }));
     recorder.post("/quarantine/discard", &[], &json!({ "tenant": "acme", "dry_run": true }));

@@ -264,6 +264,8 @@ fn a_role_is_refused_what_the_reference_gives_to_a_higher_one() {
         ("GET", "/api/v1/tenants/{tenant}", "viewer"),
         ("DELETE", "/api/v1/tenants/{tenant}/devices/{device}", "admin"),
         ("POST", "/api/v1/explain", "operator"),
+        ("GET", "/api/v1/quarantine/{id}/explain", "operator"),
+        ("GET", "/api/v1/tenants/{tenant}/devices/{device}/registration", "operator"),
         ("POST", "/api/v1/quarantine/discard", "admin"),
         ("POST", "/api/v1/certificates/import", "admin"),
         ("POST", "/api/v1/certificates/{certificate}/revoke", "operator"),

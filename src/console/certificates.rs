@@ -17,8 +17,6 @@ use std::fmt::Write as _;
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chrono::TimeDelta;
 
@@ -81,7 +79,10 @@ pub(crate) fn routes() -> Router<ConsoleState> {
         .route(&format!("{one}/revoke"), post(changes::revoke))
 }
 
-async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Response, PageError> {
+async fn list(
+    State(console): State<ConsoleState>,
+    visit: Visit,
+) -> Result<WebPage<CertificatesPage>, PageError> {
     let query = effective(visit.query());
     let text = query.get("search").unwrap_or_default().to_owned();
     let read: Result<CertificateSearch, _> = text.parse();
@@ -103,7 +104,6 @@ async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Respo
         (None, expiry.await)
     };
     let expiry = expiry.ok();
-    let status = if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let (rows, next, count) =
         found.map_or((Vec::new(), None, None), |page| (page.items, page.next, page.found));
     let pager = Pager::new(CERTIFICATES, &query, rows.len(), next.as_deref()).labelled("Next");
@@ -113,7 +113,7 @@ async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Respo
         .frame("Certificates", NavPage::Certificates)
         .same_by(&command(&query), "GET", &target)
         .same_by(&format!("cert expiry{scope}"), "GET", &weeks);
-    let page = CertificatesPage {
+    Ok(WebPage(CertificatesPage {
         frame,
         bars: expiry.as_ref().map(|expiry| terms.bars(expiry, &text)).unwrap_or_default(),
         links: terms.links(&query),
@@ -131,8 +131,7 @@ async fn list(State(console): State<ConsoleState>, visit: Visit) -> Result<Respo
         sort: query.get("sort").unwrap_or("name").to_owned(),
         is_filtered: visit.query().get("search").is_some(),
         search: text,
-    };
-    Ok((status, WebPage(page)).into_response())
+    }))
 }
 
 // === impl CertificatesPage ===

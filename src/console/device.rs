@@ -20,16 +20,18 @@ use serde::de::DeserializeOwned;
 use self::charts::DeviceCharts;
 use self::twin::TwinMember;
 use self::why::WhySentence;
+use super::audit::summary;
 use super::device_address::{Badge, DEVICES, DeviceAddress, status_badge};
 use super::filters;
 use super::frame::{Frame, NavPage, shell_quoted};
 use super::markup::Markup;
-use super::page::{Page, PageError};
+use super::page::{PageError, WebPage};
 use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::clock;
 use crate::domain::device::DeviceStatus;
+use crate::http::views::audit::AuditEntryView;
 use crate::http::{
     ApiFault, CertificateView, CommandView, DeviceDetailView, EventView, PageApi, PageOf,
     ShadowView, SignedIn, TelemetryView,
@@ -37,6 +39,9 @@ use crate::http::{
 
 /// Rows of each list on the page.
 const SHOWN: &str = "8";
+
+/// Entries of the audit log on the page.
+const AUDITED: &str = "10";
 
 /// Most characters of a message's metrics on the page.
 const METRICS_CHARS: usize = 160;
@@ -73,6 +78,7 @@ struct DeviceParts {
     commands: Part<PageOf<CommandView>>,
     events: Part<PageOf<EventView>>,
     messages: Part<PageOf<TelemetryView>>,
+    audit: Part<PageOf<AuditEntryView>>,
 }
 
 /// The pages of this file.
@@ -95,7 +101,7 @@ async fn show(
     State(console): State<ConsoleState>,
     Path(address): Path<DeviceAddress>,
     visit: Visit,
-) -> Result<Page<DevicePage>, PageError> {
+) -> Result<WebPage<DevicePage>, PageError> {
     let parts = Box::pin(read(&console.api, &visit.person, &address)).await?;
     let rows = parts.messages.as_ref().map_or(&[][..], |page| &page.items);
     let charts = Box::pin(charts::read(&console.api, &visit, &address, rows)).await;
@@ -103,13 +109,13 @@ async fn show(
     let now = clock::now().to_utc();
     let certificates = parts.certificates.as_ref().map_or(&[][..], |page| &page.items);
     let events = parts.events.as_ref().map_or(&[][..], |page| &page.items);
-    let search = format!("tenant:{} device:{}", address.tenant, address.device);
+    let search = address.search();
     let listed = |path: &str, more: &str| {
         PageQuery::from([("search", format!("{search}{more}").as_str())]).href(path)
     };
     let quarantine = listed("/console/quarantine", "");
     let title = format!("{} / {}", address.tenant, address.device);
-    Ok(Page(DevicePage {
+    Ok(WebPage(DevicePage {
         frame: frame(&visit, &title, &address, charts.has_plots()),
         base: address.path(),
         status: status_badge(parts.device.device.status),
@@ -138,17 +144,25 @@ async fn read(
         format!("{target}/commands?limit={SHOWN}"),
         format!("/api/v1/quarantine?{of}&since=24h&limit=100"),
         format!("{target}/telemetry?since=7d&newest_first=true&limit={SHOWN}"),
+        audit_target(address),
     ];
-    let (device, shadow, certificates, commands, events, messages) = tokio::join!(
+    let (device, shadow, certificates, commands, events, messages, audit) = tokio::join!(
         api.get(person, &target),
         part(api, person, &paths[0]),
         part(api, person, &paths[1]),
         part(api, person, &paths[2]),
         part(api, person, &paths[3]),
         part(api, person, &paths[4]),
+        part(api, person, &paths[5]),
     );
     let device = device.map_err(|fault| missing(fault, person, address))?;
-    Ok(DeviceParts { device, shadow, certificates, commands, events, messages })
+    Ok(DeviceParts { device, shadow, certificates, commands, events, messages, audit })
+}
+
+/// The last entries of the audit log about the device.
+fn audit_target(address: &DeviceAddress) -> String {
+    let search = address.search();
+    PageQuery::from([("search", search.as_str()), ("limit", AUDITED)]).href("/api/v1/audit")
 }
 
 async fn part<T: DeserializeOwned>(api: &PageApi, person: &SignedIn, target: &str) -> Part<T> {
@@ -190,6 +204,11 @@ fn frame(visit: &Visit, title: &str, address: &DeviceAddress, has_plots: bool) -
             &format!("quarantine list --device {} --since 24h", shell_quoted(&device)),
             "GET",
             &format!("/api/v1/quarantine?{}&since=24h", address.filter()),
+        )
+        .same_by(
+            &format!("audit list --search {}", shell_quoted(&address.search())),
+            "GET",
+            &audit_target(address),
         );
     if has_plots { frame.with_plots() } else { frame }
 }
@@ -217,6 +236,12 @@ impl DevicePage {
     #[expect(clippy::unused_self, reason = "the template calls it as a method")]
     fn is_open(&self, command: &CommandView) -> bool {
         command.finished_at.is_none()
+    }
+
+    /// What an entry of the audit log says of the change, in one line.
+    #[expect(clippy::unused_self, reason = "the template calls it as a method")]
+    fn change(&self, entry: &AuditEntryView) -> String {
+        summary(&entry.detail)
     }
 
     /// The number of refused messages on the page.

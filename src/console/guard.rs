@@ -3,7 +3,7 @@
 //! A change repeats the token of the session, in the field `csrf` of its form or in the header
 //! `X-CSRF-Token`. It decides nothing about roles: the routes of the API do.
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
@@ -11,11 +11,11 @@ use axum::http::{HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::form::FormFields;
+use super::form::{FormFields, read_form};
 use super::page::PageError;
 use super::state::ConsoleState;
 use super::visit::Surroundings;
-use crate::http::{CSRF_HEADER, MAX_BODY, SignedIn, check_own_page};
+use crate::http::{CSRF_HEADER, SignedIn, check_own_page};
 
 /// The header that makes htmx load another page in the place of the whole page.
 const HTMX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
@@ -77,9 +77,7 @@ async fn check_change(parts: &Parts, body: Body, person: &SignedIn) -> Result<Bo
         return Ok(body);
     }
     check_own_page(&parts.headers).map_err(|problem| refused(problem.detail))?;
-    let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
-        PageError::bad_request("the form did not arrive, or is too large: load the page again")
-    })?;
+    let body = read_form(body).await?;
     let in_header = parts.headers.get(&CSRF_HEADER).map(|token| token.as_bytes().to_vec());
     let token = in_header.or_else(|| field(&body));
     if token.is_some_and(|token| person.has_token(&token)) {
@@ -96,5 +94,5 @@ fn refused(why: impl Into<String>) -> PageError {
 
 fn field(body: &Bytes) -> Option<Vec<u8>> {
     let fields: FormFields = serde_urlencoded::from_bytes(body).ok()?;
-    fields.into_iter().find_map(|(name, value)| (name == CSRF_FIELD).then(|| value.into_bytes()))
+    fields.get(CSRF_FIELD).map(|value| value.as_bytes().to_vec())
 }

@@ -17,10 +17,11 @@ use super::list::{Pager, ROWS};
 use super::navigation::NavPage;
 use super::notice::{Notice, Redirected};
 use super::page::{PageError, WebPage};
+use super::query::segment;
 use super::state::ConsoleState;
 use super::visit::Visit;
-use crate::http::PageApi;
 use crate::http::views::operators::{OperatorView, OperatorWithTokenView, SessionView};
+use crate::http::{PageApi, PageOf};
 
 const PATH: &str = "/console/operators";
 const API: &str = "/api/v1/operators";
@@ -36,13 +37,6 @@ pub(crate) struct OperatorsPage {
     has_more_sessions: bool,
     /// The operator whose token was made by this request.
     made: Option<OperatorWithTokenView>,
-}
-
-/// A page of a list, as the API answers.
-#[derive(Deserialize)]
-struct Listed<T> {
-    items: Vec<T>,
-    next: Option<String>,
 }
 
 /// The form of a new operator, and of a new role.
@@ -122,7 +116,7 @@ async fn end_session(
     visit: Visit,
     Path(session): Path<String>,
 ) -> Result<Redirected, PageError> {
-    let target = format!("/api/v1/sessions/{}", encoded(&session));
+    let target = format!("/api/v1/sessions/{}", segment(&session));
     let _ended: Value = console.api.send(&visit.person, "DELETE", &target, None::<&Value>).await?;
     Ok(Redirected::to(PATH).with(Notice::done("the session ended")))
 }
@@ -135,8 +129,8 @@ async fn page(
     let limit = ROWS.to_string();
     let list = visit.query().only(&["cursor"]).with("limit", &limit).href(API);
     let (operators, sessions) = tokio::join!(
-        api.get::<Listed<OperatorView>>(&visit.person, &list),
-        api.get::<Listed<SessionView>>(&visit.person, "/api/v1/sessions?limit=50"),
+        api.get::<PageOf<OperatorView>>(&visit.person, &list),
+        api.get::<PageOf<SessionView>>(&visit.person, "/api/v1/sessions?limit=50"),
     );
     let (operators, sessions) = (operators?, sessions?);
     let pager = Pager::new(PATH, visit.query(), operators.items.len(), operators.next.as_deref());
@@ -155,13 +149,7 @@ async fn page(
 }
 
 fn target(operator: &str) -> String {
-    format!("{API}/{}", encoded(operator))
-}
-
-/// One segment of a path.
-fn encoded(text: &str) -> String {
-    let pair = serde_urlencoded::to_string([("", text)]).unwrap_or_default();
-    pair.trim_start_matches('=').replace('+', "%20")
+    format!("{API}/{}", segment(operator))
 }
 
 // === impl GrantForm ===

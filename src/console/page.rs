@@ -21,8 +21,6 @@ use crate::http::{ApiFault, SignedIn};
 #[derive(Debug)]
 pub(crate) struct WebPage<T>(pub T);
 
-pub(crate) use self::WebPage as Page;
-
 /// Why there is no page. [`frame_errors`] makes a whole page of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PageError {

@@ -74,8 +74,9 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     // response.
     lifetime: Some(Duration::from_mins(1)),
     pace: Pace { head: HEAD_TIMEOUT, idle: HEAD_TIMEOUT },
-    // The largest body and a large head.
-    sent_bytes: MAX_BODY + 32 * 1024,
+    // A form of the console, which takes three bytes for some, twice: of a larger one the rest is
+    // thrown away, and the browser reads why. With a large head.
+    sent_bytes: 6 * MAX_BODY + 32 * 1024,
 };
 
 /// How long a request may take, including the wait for a permit; longer than the timeout of a

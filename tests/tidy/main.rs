@@ -66,7 +66,7 @@ const OWNED_CRATES: [(&str, &[&str]); 22] = [
     ("base64", &["domain", "broker", "access", "http", "link"]),
     ("hyper", &["web_request", "http", "console"]),
     ("hyper_util", &["web_request"]),
-    ("http_body_util", &["web_request"]),
+    ("http_body_util", &["web_request", "console"]),
     ("sqlx", &["store"]),
     ("moka", &["ingest"]),
     ("prometheus", &["telemetry"]),

@@ -17,7 +17,7 @@ use crate::console::devices::read_metadata;
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, NavPage};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
 use crate::domain::time::Timestamp;
@@ -99,7 +99,7 @@ fn page(
     address: &DeviceAddress,
     given: DeviceEditForm,
     fault: Option<String>,
-) -> Page<DeviceEditPage> {
+) -> WebPage<DeviceEditPage> {
     let name = format!("{}/{}", address.tenant, address.device);
     let command =
         format!("device edit {} --site SITE --metadata '{{\"key\": null}}'", address.words());
@@ -110,7 +110,7 @@ fn page(
         &address.api(),
         r#"{"site_id": "SITE", "metadata": {"key": null}}"#,
     );
-    Page(DeviceEditPage { frame, base: address.path(), name, given, fault })
+    WebPage(DeviceEditPage { frame, base: address.path(), name, given, fault })
 }
 
 /// The merge patch that makes `after` of `before`.

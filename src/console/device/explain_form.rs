@@ -11,7 +11,7 @@ use crate::console::device_address::DeviceAddress;
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, NavPage, shell_quoted};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
 use crate::http::Explained;
@@ -82,7 +82,8 @@ fn page(
     let status = error.as_ref().map_or(axum::http::StatusCode::OK, |error| error.status);
     let fault = error.map(|error| error.detail);
     let base = address.path();
-    (status, Page(DeviceExplainPage { frame, base, name, given, explained, fault })).into_response()
+    (status, WebPage(DeviceExplainPage { frame, base, name, given, explained, fault }))
+        .into_response()
 }
 
 // === impl DeviceExplainPage ===

@@ -1,7 +1,8 @@
 //! `POST /console/devices/selected`: what is done with the selected devices. First a page says what
 //! will happen to how many; its button does it.
 //!
-//! It revokes and removes nothing: these need the name of one device.
+//! It removes nothing: that needs the name of one device. What cannot be undone needs their number,
+//! typed.
 
 use askama::Template;
 use axum::extract::State;
@@ -14,15 +15,21 @@ use crate::console::filters;
 use crate::console::form::{FormFields, PageForm};
 use crate::console::frame::{Frame, NavPage, counted};
 use crate::console::notice::{Notice, Redirected};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::query::segment;
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
 use crate::domain::ids::DeviceKey;
-use crate::http::{ApiFault, IssuedCertificate};
+use crate::http::{ApiFault, CertificateView, IssuedCertificate, PageOf};
 
 /// Most devices of one action: a page of the list has as many.
 const SELECTED_MAX: usize = 50;
+
+/// Certificates of one device that are revoked: more are not ACTIVE at a time.
+const CERTIFICATES_MAX: u32 = 50;
+
+/// The list of revocations whose proof is missing.
+const REVOKED: &str = "/console/certificates?search=status%3AREVOKED";
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +37,7 @@ enum BulkAct {
     Activate,
     Deactivate,
     Rotate,
+    Revoke,
 }
 
 /// The question.
@@ -61,19 +69,29 @@ pub(super) async fn act(
     visit: Visit,
     PageForm(fields): PageForm<FormFields>,
 ) -> Result<Response, PageError> {
-    let value = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
-    let act = value("act").and_then(|act| BulkAct::of(act));
+    let act = fields.get("act").and_then(BulkAct::of);
     let act = act.ok_or_else(|| PageError::bad_request("the form names no action"))?;
     let devices = selected(&fields)?;
-    if value("sure").is_none() {
+    if fields.get("sure").is_none() {
         let title = format!("{} {}?", act.label(), counted_devices(devices.len()));
         let frame = visit.frame(title, NavPage::Devices);
-        return Ok(Page(SelectedPage { frame, act, devices }).into_response());
+        return Ok(WebPage(SelectedPage { frame, act, devices }).into_response());
     }
-    if act == BulkAct::Rotate {
-        return Ok(rotate(&console, &visit, devices).await.into_response());
+    let typed = fields.get("typed").unwrap_or_default();
+    if act == BulkAct::Revoke && typed != devices.len().to_string() {
+        let notice = Notice::failed("Nothing was revoked: type the number of devices");
+        return Ok(Redirected::to(DEVICES).with(notice).into_response());
     }
-    Ok(change(&console, &visit, act, &devices).await.into_response())
+    Ok(match act {
+        BulkAct::Rotate => rotate(&console, &visit, devices).await.into_response(),
+        BulkAct::Revoke => {
+            let reason = fields.get("reason").unwrap_or("unspecified");
+            revoke(&console, &visit, &devices, reason).await.into_response()
+        }
+        BulkAct::Activate | BulkAct::Deactivate => {
+            change(&console, &visit, act, &devices).await.into_response()
+        }
+    })
 }
 
 async fn change(
@@ -104,11 +122,58 @@ async fn change(
     Redirected::to(DEVICES).with(notice)
 }
 
+/// Revokes each ACTIVE certificate of the devices; each is a call, and an entry of the audit log.
+async fn revoke(
+    console: &ConsoleState,
+    visit: &Visit,
+    devices: &[DeviceKey],
+    reason: &str,
+) -> Redirected {
+    let (mut done, mut failed) = (0, Vec::new());
+    for device in devices {
+        match revoke_all(console, visit, device, reason).await {
+            Ok(revoked) => done += revoked,
+            Err(fault) => failed.push(format!("{device}: {}", fault.detail)),
+        }
+    }
+    let done = counted(done, "certificate", "certificates");
+    let notice = match failed.first() {
+        None => Notice::done(format!(
+            "{done} of {} revoked; the list below shows which are not proven yet",
+            counted_devices(devices.len())
+        )),
+        Some(first) => Notice::failed(format!(
+            "{done} revoked; {} not: {first}",
+            counted_devices(failed.len())
+        )),
+    };
+    Redirected::to(REVOKED).with(notice)
+}
+
+async fn revoke_all(
+    console: &ConsoleState,
+    visit: &Visit,
+    device: &DeviceKey,
+    reason: &str,
+) -> Result<u64, ApiFault> {
+    let (tenant, name) = (segment(device.tenant()), segment(device.device()));
+    let target = format!(
+        "/api/v1/certificates?tenant={tenant}&device={name}&status=ACTIVE&limit={CERTIFICATES_MAX}"
+    );
+    let held: PageOf<CertificateView> = console.api.get(&visit.person, &target).await?;
+    let body = json!({ "reason": reason });
+    for certificate in &held.items {
+        let target = format!("/api/v1/certificates/{}/revoke", certificate.id);
+        console.api.send::<IgnoredAny>(&visit.person, "POST", &target, Some(&body)).await?;
+    }
+    Ok(held.items.len() as u64)
+}
+
 async fn rotate(
     console: &ConsoleState,
     visit: &Visit,
     devices: Vec<DeviceKey>,
-) -> Page<RotatedPage> {
+) -> WebPage<RotatedPage> {
     let mut rotated = Vec::with_capacity(devices.len());
     for device in devices {
         let outcome = rotate_one(console, visit, &device).await.map_err(|fault| fault.detail);
@@ -116,7 +181,7 @@ async fn rotate(
         rotated.push(RotatedDevice { name: device.to_string(), href, outcome });
     }
     let frame = visit.frame("New certificates", NavPage::Devices);
-    Page(RotatedPage { frame, rotated })
+    WebPage(RotatedPage { frame, rotated })
 }
 
 async fn rotate_one(
@@ -144,7 +209,8 @@ async fn rotate_one(
 
 impl BulkAct {
     fn of(name: &str) -> Option<Self> {
-        [Self::Activate, Self::Deactivate, Self::Rotate].into_iter().find(|act| act.name() == name)
+        let all = [Self::Activate, Self::Deactivate, Self::Rotate, Self::Revoke];
+        all.into_iter().find(|act| act.name() == name)
     }
 
     const fn name(self) -> &'static str {
@@ -152,6 +218,7 @@ impl BulkAct {
             Self::Activate => "activate",
             Self::Deactivate => "deactivate",
             Self::Rotate => "rotate",
+            Self::Revoke => "revoke",
         }
     }
 
@@ -160,13 +227,14 @@ impl BulkAct {
             Self::Activate => "Activate",
             Self::Deactivate => "Deactivate",
             Self::Rotate => "Rotate the certificates of",
+            Self::Revoke => "Revoke the certificates of",
         }
     }
 
     const fn status(self) -> &'static str {
         match self {
             Self::Deactivate => "INACTIVE",
-            Self::Activate | Self::Rotate => "ACTIVE",
+            Self::Activate | Self::Rotate | Self::Revoke => "ACTIVE",
         }
     }
 
@@ -179,6 +247,9 @@ impl BulkAct {
             Self::Rotate => {
                 "Each device gets a new certificate with a new private key, which the next page shows once. The old certificate is revoked after ROTATION_GRACE_HOURS (24 by default): install the new one on the device before that."
             }
+            Self::Revoke => {
+                "Every ACTIVE certificate of these devices is revoked, also one that a rotation has just issued. Mosquitto refuses them as soon as it has read the new CRL, and ends their sessions. It cannot be undone: the devices need new certificates."
+            }
         }
     }
 }
@@ -186,6 +257,15 @@ impl BulkAct {
 // === impl SelectedPage ===
 
 impl SelectedPage {
+    /// The number to type before what cannot be undone; empty: nothing.
+    fn typed(&self) -> String {
+        if self.act == BulkAct::Revoke { self.devices.len().to_string() } else { String::new() }
+    }
+
+    const fn reasons() -> [&'static str; 5] {
+        ["keyCompromise", "superseded", "cessationOfOperation", "affiliationChanged", "unspecified"]
+    }
+
     fn count(&self) -> String {
         counted_devices(self.devices.len())
     }
@@ -194,9 +274,8 @@ impl SelectedPage {
 // === private helpers ===
 
 fn selected(fields: &FormFields) -> Result<Vec<DeviceKey>, PageError> {
-    let names = fields.iter().filter(|(key, _)| key == "device").map(|(_, value)| value);
     let mut devices = Vec::new();
-    for name in names {
+    for name in fields.all("device") {
         let key =
             name.split_once('/').and_then(|(tenant, device)| DeviceKey::new(tenant, device).ok());
         let key = key.ok_or_else(|| PageError::bad_request("the form names an invalid device"))?;

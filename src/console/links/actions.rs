@@ -24,7 +24,6 @@ pub(super) async fn retry(
     visit: Visit,
     PageForm(fields): PageForm<FormFields>,
 ) -> Result<Redirected, PageError> {
-    let fields = ActionFields(fields);
     let mut order = Map::new();
     let mut filter = PageQuery::default();
     for key in FILTERS {
@@ -42,7 +41,7 @@ pub(super) async fn retry(
     if order.is_empty() {
         order.insert("all".to_owned(), true.into());
     }
-    order.insert("dry_run".to_owned(), fields.is_dry().into());
+    order.insert("dry_run".to_owned(), is_dry(&fields).into());
     let target = format!("{}/refused/retry", target(&name));
     let order = Value::Object(order);
     let sent = console.api.send(&visit.person, "POST", &target, Some(&order)).await;
@@ -66,9 +65,8 @@ pub(super) async fn refill(
     visit: Visit,
     PageForm(fields): PageForm<FormFields>,
 ) -> Result<Redirected, PageError> {
-    let fields = ActionFields(fields);
     let since = fields.get("since").unwrap_or_default();
-    let mut order = json!({ "since": since, "dry_run": fields.is_dry() });
+    let mut order = json!({ "since": since, "dry_run": is_dry(&fields) });
     if let Some(until) = fields.get("until") {
         order["until"] = until.into();
     }
@@ -96,7 +94,7 @@ pub(super) async fn discard(
     visit: Visit,
     PageForm(fields): PageForm<FormFields>,
 ) -> Result<Redirected, PageError> {
-    if ActionFields(fields).get("typed") != Some(id.as_str()) {
+    if fields.get("typed") != Some(id.as_str()) {
         let back = format!("{}/refused/{}", href(&name), segment(&id));
         let text = format!("Nothing was deleted: type {id} to confirm");
         return Ok(Redirected::to(back).with(Notice::failed(text)));
@@ -116,12 +114,11 @@ pub(super) async fn forget(
     visit: Visit,
     PageForm(fields): PageForm<FormFields>,
 ) -> Result<Redirected, PageError> {
-    let fields = ActionFields(fields);
-    if !fields.is_dry() && fields.get("typed") != Some(name.as_str()) {
+    if !is_dry(&fields) && fields.get("typed") != Some(name.as_str()) {
         let text = format!("Nothing was deleted: type {name} to confirm");
         return Ok(Redirected::to(href(&name)).with(Notice::failed(text)));
     }
-    let query = if fields.is_dry() { "?dry_run=true" } else { "" };
+    let query = if is_dry(&fields) { "?dry_run=true" } else { "" };
     let target = format!("{}{query}", target(&name));
     let sent = console.api.send(&visit.person, "DELETE", &target, None::<&Value>).await;
     let mut is_gone = false;
@@ -143,20 +140,9 @@ pub(super) async fn forget(
 
 // === private helpers ===
 
-/// The fields of a form.
-struct ActionFields(FormFields);
-
-// === impl ActionFields ===
-
-impl ActionFields {
-    fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(key, value)| key == name && !value.is_empty());
-        found.map(|(_, value)| value.as_str())
-    }
-
-    fn is_dry(&self) -> bool {
-        self.get("dry") == Some("1")
-    }
+/// Whether the form wants only a count.
+fn is_dry(fields: &FormFields) -> bool {
+    fields.get("dry") == Some("1")
 }
 
 /// What a page says after a call: what was done, or why not.

@@ -16,7 +16,7 @@ use crate::console::filters;
 use crate::console::form::{FormFields, PageForm};
 use crate::console::frame::{Frame, NavPage, counted, shell_quoted};
 use crate::console::notice::{Notice, Redirected};
-use crate::console::page::{Page, PageError};
+use crate::console::page::{PageError, WebPage};
 use crate::console::query::{PageQuery, segment};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
@@ -50,13 +50,11 @@ pub(crate) async fn add_devices(
     visit: Visit,
     PageForm(fields): PageForm<FormFields>,
 ) -> Redirected {
-    let field = |name: &str| {
-        fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
-    };
+    let field = |name| fields.get(name).unwrap_or_default();
     let back = PageQuery::from([("search", field("search")), ("shown", field("shown"))]).href(PATH);
-    let chosen = fields.iter().filter(|(name, _)| name == "device").take(DEVICES_MAX);
+    let chosen = fields.all("device").take(DEVICES_MAX);
     let (mut added, mut failed) = (0, Vec::new());
-    for (_, device) in chosen {
+    for device in chosen {
         let Some((tenant, device)) = device.split_once('/') else { continue };
         let target = format!("/api/v1/tenants/{}/devices", segment(tenant));
         // A token is made on the page of the device, where it is shown.
@@ -82,7 +80,7 @@ pub(crate) async fn add_devices(
 pub(crate) async fn ask_discard(
     State(console): State<ConsoleState>,
     visit: Visit,
-) -> Result<Page<DiscardPage>, PageError> {
+) -> Result<WebPage<DiscardPage>, PageError> {
     let search = visit.query().get("search").unwrap_or_default();
     let now = clock::now().to_utc().to_rfc3339_opts(SecondsFormat::Micros, true);
     let bounded = format!("{search} until:{now}").trim().to_owned();
@@ -98,7 +96,7 @@ pub(crate) async fn ask_discard(
         &body.to_string(),
     );
     let back = PageQuery::from([("search", search), ("shown", "all")]).href(PATH);
-    Ok(Page(DiscardPage { frame, search: bounded, events: counted.events, back }))
+    Ok(WebPage(DiscardPage { frame, search: bounded, events: counted.events, back }))
 }
 
 /// `POST /console/quarantine/discard`.

@@ -39,7 +39,9 @@ fn a_certificate_is_found_rotated_and_revoked_from_pages() {
     let week = week.expect("a bar is a link").replace("&#38;", "&");
     let found = admin.get(&format!("/console/certificates?search=status%3AACTIVE+ends%3A20{week}"));
     found.page();
-    assert_eq!(admin.get("/console/certificates?search=colour%3Ared").status, 400);
+    let wrong = admin.get("/console/certificates?search=colour%3Ared").page();
+    assert!(wrong.contains("unknown key `colour`; the keys are"), "{wrong}");
+    assert!(wrong.contains("value=\"colour:red\""), "what was typed stays: {wrong}");
     let csv = admin.get("/console/certificates.csv?search=pump-1").page();
     assert_eq!(csv.lines().count(), 2, "{csv}");
     assert!(csv.contains("acme,pump-1,ACTIVE"), "{csv}");
@@ -70,6 +72,41 @@ fn a_certificate_is_found_rotated_and_revoked_from_pages() {
     assert_eq!(api.ca.fate(id(&issued)), ["REVOKED", "keyCompromise"]);
     let audited = "SELECT actor FROM audit_log WHERE action = 'certificate.revoke'";
     assert_eq!(api.ca.database.value(audited), "console:admin");
+}
+
+#[test]
+fn certificates_of_selected_devices_are_rotated_and_revoked_and_each_is_audited() {
+    let api = ApiWithAuthority::start();
+    let first = api.issued("dev");
+    let admin = Browser::signed_in(api.port, TOKEN);
+    let chosen = |act| [("act", act), ("device", "acme/pump-1"), ("device", "acme/pump-2")];
+    let sure = |act, typed| [&chosen(act)[..], &[("sure", "1"), ("typed", typed)]].concat();
+    let count = |of: &str| api.ca.database.value(&format!("SELECT count(*) FROM {of}"));
+    let question = admin.post("/console/devices/selected", &chosen("rotate")).page();
+    assert!(question.contains("Rotate the certificates of 2 devices?"), "{question}");
+    assert_eq!(count("device_certificates"), "1", "the question changes nothing");
+    let made = admin.post("/console/devices/selected", &sure("rotate", "")).page();
+    assert_eq!(made.matches("-----BEGIN PRIVATE KEY-----").count(), 2, "{made}");
+    assert!(!made.contains("not rotated"), "{made}");
+    let each =
+        "audit_log WHERE action LIKE 'certificate.%' AND actor = 'console:admin' AND device_id = ";
+    for device in ["pump-1", "pump-2"] {
+        assert_eq!(count(&format!("{each}'{device}'")), "1", "{device}");
+    }
+
+    let question = admin.post("/console/devices/selected", &chosen("revoke")).page();
+    assert!(question.contains("It cannot be undone") && question.contains("data-typed=\"2\""));
+    let back = admin.post("/console/devices/selected", &sure("revoke", "1")).redirected();
+    assert_eq!((back.as_str(), count("revoked_certificates").as_str()), ("/console/devices", "0"));
+    let reason = ("reason", "keyCompromise");
+    let form = [&sure("revoke", "2")[..], &[reason]].concat();
+    let list = admin.post("/console/devices/selected", &form).redirected();
+    let page = admin.get(&list).page().to_lowercase();
+    assert!(page.contains("3 certificates of 2 devices revoked"), "{page}");
+    assert_eq!(api.ca.fate(id(&first)), ["REVOKED", "keyCompromise"]);
+    let revoked = "audit_log WHERE action = 'certificate.revoke' AND actor = 'console:admin'";
+    assert_eq!(count(revoked), "3", "one entry for each certificate");
+    assert_eq!(count("device_certificates WHERE status = 'ACTIVE'"), "0");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 27] = [
+const PAGES: [(&str, usize); 28] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -24,6 +24,7 @@ const PAGES: [(&str, usize); 27] = [
     ("how-to/certificates.md", 0),
     ("how-to/commands.md", 0),
     ("how-to/console-access.md", 0),
+    ("how-to/console-pages.md", 0),
     ("how-to/est.md", 0),
     ("how-to/go-auth.md", 0),
     ("how-to/grafana.md", 0),
@@ -114,6 +115,11 @@ fn the_page_commands_runs() {
 #[test]
 fn the_page_of_the_access_to_the_console_runs() {
     run("how-to/console-access.md");
+}
+
+#[test]
+fn the_page_of_the_pages_of_the_console_runs() {
+    run("how-to/console-pages.md");
 }
 
 #[test]

@@ -111,6 +111,8 @@ fn others(recorder: &Recorder<'_>) {
     recorder.get("/settings?changed=true", &[]);
     recorder.get("/access/lint", &[]);
     recorder.get("/access/denials", &[]);
+    recorder.get("/live/recent", &[]);
+    recorder.get("/live/recent?search=colour:red", &[]);
     let question = json!({ "as": "device:acme/pump-1", "topic": "tenant/acme/device/pump-1/event", "actions": ["publish"] });
     recorder.post("/access/check", &[], &question);
     recorder.post("/access/check", &[], &json!({ "as": "x", "topic": "", "actions": [] }));

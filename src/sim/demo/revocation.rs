@@ -138,8 +138,10 @@ impl DeviceToRevoke {
     ) -> Result<(), Failure> {
         let mut span = plan.first;
         while let Some(row) = self.certificate.row {
+            // A broker that has not read the rules of a new certificate yet refuses its device.
+            let rights = Rights::Unclear;
             let mut connection =
-                DeviceConnection::connect(&self.listener, &self.certificate, Rights::Own).await?;
+                DeviceConnection::connect(&self.listener, &self.certificate, rights).await?;
             let publishing = publish_for(&mut connection, &mut self.group, &self.tally, span, stop);
             let published = publishing.await;
             if stop.is_cancelled() {
@@ -182,6 +184,8 @@ impl DeviceToRevoke {
         row: Uuid,
     ) -> Result<RevocationReport, Failure> {
         let since = self.revoke_all(row).await?;
+        // The rules without the device may reach the broker before Sluice ends the connection.
+        connection.set_rights(Rights::Unclear);
         let progress = progress::wait_for(&self.operator.database, row, PATIENCE, |_| ());
         let publishing = publish_until_ended(&mut connection, &mut self.group, &self.tally);
         let (end, outcome) = tokio::join!(publishing, progress);
@@ -279,7 +283,9 @@ async fn publish_for(
 ) -> Result<(), BrokerError> {
     let until = Instant::now() + span;
     while Instant::now() < until && !stop.is_cancelled() {
-        publish_one(connection, group, tally).await?;
+        if publish_one(connection, group, tally).await? > 0 {
+            connection.set_rights(Rights::Own);
+        }
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(PUBLISH_EVERY.min(until - Instant::now())) => {}

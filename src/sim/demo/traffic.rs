@@ -154,6 +154,11 @@ impl DeviceConnection {
         Ok(std::mem::take(&mut self.accepted))
     }
 
+    /// Changes what a refusal means from now on.
+    pub fn set_rights(&mut self, rights: Rights) {
+        self.rights = rights;
+    }
+
     /// Counts the unanswered messages of a broken connection.
     pub fn abandon(self, tally: &TrafficTally) {
         tally.0.unanswered.fetch_add(self.publisher.unanswered() as u64, Ordering::Relaxed);

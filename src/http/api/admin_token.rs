@@ -16,6 +16,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const SET_A_TOKEN: &str = "without ADMIN_TOKEN the API serves only requests from this machine, on a loopback HTTP_BIND and \
     under a local name (localhost, 127.0.0.1); set ADMIN_TOKEN or ADMIN_TOKEN_FILE and send it as `Authorization: Bearer <token>`";
 
+const NOT_A_TOKEN: &str = "the token in `Authorization` belongs to no operator, and ADMIN_TOKEN is not set; \
+    send the token of an operator (`sluice operator list` names them)";
+
 /// Marks a request that comes from this machine. Only the transport sets it; a request without it
 /// counts as remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +36,8 @@ impl AdminTokenHash {
         Self(token.map(|token| TokenHash::of(token.expose())))
     }
 
-    /// Accepts the bearer of the token, or a local request when there is no token; `is_local` comes
-    /// from the transport.
+    /// Accepts the bearer of the token, or a local request without any token when there is none to
+    /// compare; `is_local` comes from the transport. The token of an operator does not come here.
     pub(super) fn check(
         &self,
         method: &Method,
@@ -49,6 +52,9 @@ impl AdminTokenHash {
                 is_same
                     .then_some(())
                     .ok_or_else(|| unauthorized("the bearer token is not ADMIN_TOKEN"))
+            }
+            None if is_local && headers.contains_key(AUTHORIZATION) => {
+                Err(unauthorized(NOT_A_TOKEN))
             }
             None if is_local && is_named_local(headers) && !is_forwarded(headers) => {
                 check_page(method, headers)
@@ -120,6 +126,8 @@ mod tests {
             assert!(here.is_ok(), "{host}");
             assert_eq!(there.unwrap_err().kind, ProblemKind::Forbidden, "{host}");
         }
+        let with_token = admit(&[(HOST, "localhost:8080"), (AUTHORIZATION, "Bearer wrong")], true);
+        assert_eq!(with_token.unwrap_err().kind, ProblemKind::Unauthorized);
         assert!(admit(&[(HOST, "evil.example:8080")], true).is_err());
         assert!(admit(&[(FORWARDED_FOR, "192.0.2.7")], true).is_err());
         assert!(admit(&[(HOST, "localhost:8080"), (ORIGIN, "http://evil.example")], true).is_err());

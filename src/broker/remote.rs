@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`target`] is where to connect, [`facts`] what was seen on the way there,
 //! [`grants`] what CONNACK grants, [`connection`] the connection with its parts [`subscribing`],
-//! [`paused`] and [`closing`], [`event`] what it reports, [`subscriptions`] what the broker has not
+//! [`minting`], [`paused`] and [`closing`], [`event`] what it reports, [`subscriptions`] what the broker has not
 //! granted yet, [`remote_timers`] when it acts.
 
 mod closing;
@@ -13,6 +13,7 @@ pub mod connection;
 pub mod event;
 pub mod facts;
 pub mod grants;
+mod minting;
 mod paused;
 pub(crate) mod remote_timers;
 mod subscribing;

@@ -4,8 +4,6 @@
 //! login. It keeps no message: what the broker has not answered at the end is the caller's to send again.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,12 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::event::RemoteEvent;
 use super::facts::RemoteFacts;
 use super::grants::RemoteGrants;
+use super::minting::{Minting, minted};
 use super::remote_timers::{Outstanding, RemoteTimers};
 use super::subscriptions::OpenSubscribes;
 use super::target::RemoteTarget;
 use crate::broker::error::BrokerError;
 use crate::broker::login::{self, BrokerCredentials, Due, Renewal};
 use crate::broker::session::backlog::next_receipt;
+use crate::broker::session::read_pacing::ReadPacing;
 use crate::broker::transport::malformed::Malformed;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing;
@@ -38,11 +38,12 @@ const EAGER_BYTES: usize = 16 * 1024;
 /// Upper bound for the last packet after an error.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long answers and messages wait in the socket for others: a wake-up for each would cost more than
+/// all other work, and would send each next message alone.
+const READ_PAUSE: Duration = Duration::from_millis(1);
+
 /// Upper bound for an idle timer.
 pub(super) const FAR: Duration = Duration::from_hours(1);
-
-/// AUTH with a new token, while its key is read.
-pub(super) type Minting = Pin<Box<dyn Future<Output = Result<BytesMut, BrokerError>> + Send>>;
 
 /// A connection after CONNACK.
 pub struct RemoteConnection {
@@ -54,6 +55,9 @@ pub struct RemoteConnection {
     limits: PublishLimits,
     /// Packets that were read and not yet handled.
     incoming: Vec<Incoming>,
+    pacing: ReadPacing,
+    /// Nothing is read before.
+    paused_until: Option<Instant>,
     /// Bytes that the next turn writes.
     pub(super) unwritten: BytesMut,
     /// What was handled and not yet reported.
@@ -101,6 +105,8 @@ impl RemoteConnection {
             link,
             limits: PublishLimits::of(&connack),
             incoming,
+            pacing: ReadPacing::new(READ_PAUSE),
+            paused_until: None,
             unwritten: BytesMut::new(),
             events: VecDeque::new(),
             ended: None,
@@ -211,6 +217,11 @@ impl RemoteConnection {
 
     /// Waits for one thing to happen, and handles it.
     async fn turn(&mut self) -> Result<(), BrokerError> {
+        if let Some(until) = self.paused_until {
+            self.link.write_ready(&mut self.unwritten).await;
+            sleep_until(until).await;
+            self.paused_until = None;
+        }
         let due = self.next_timer();
         tokio::select! {
             biased;
@@ -257,10 +268,13 @@ impl RemoteConnection {
     /// Handles every packet that was read.
     fn handle_incoming(&mut self) -> Result<(), BrokerError> {
         self.last_receipt = next_receipt((self.clock)(), self.last_receipt);
+        let packets = self.incoming.len();
         let mut incoming = std::mem::take(&mut self.incoming);
         let result = incoming.drain(..).try_for_each(|packet| self.handle_packet(packet));
         self.incoming = incoming;
-        result
+        result?;
+        self.paused_until = self.pacing.pause_until(Instant::now(), packets, 0);
+        if self.paused_until.is_some() { self.link.stop_watching() } else { Ok(()) }
     }
 
     fn handle_packet(&mut self, packet: Incoming) -> Result<(), BrokerError> {
@@ -382,15 +396,5 @@ impl RemoteConnection {
             }
         }
         Ok(())
-    }
-}
-
-// --- private helpers ---
-
-/// The packet that is being made; without one it never resolves.
-pub(super) async fn minted(minting: &mut Option<Minting>) -> Result<BytesMut, BrokerError> {
-    match minting {
-        Some(minting) => minting.await,
-        None => std::future::pending().await,
     }
 }

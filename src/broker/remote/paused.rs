@@ -4,7 +4,8 @@
 
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::{FAR, RemoteConnection, minted};
+use super::connection::{FAR, RemoteConnection};
+use super::minting::minted;
 use crate::broker::error::BrokerError;
 use crate::broker::login::Renewal;
 use crate::broker::transport::outgoing;

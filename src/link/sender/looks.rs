@@ -14,8 +14,9 @@ use super::turn::TurnAnswer;
 /// Time between two looks into the outbox without a signal.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
-/// The least time between two turns that need not be at once.
-const TURN_PAUSE: Duration = Duration::from_millis(40);
+/// The least time between two turns that need not be at once. A turn costs two statements, however
+/// few messages it has; this is also the most that a message waits for it.
+const TURN_PAUSE: Duration = Duration::from_millis(100);
 
 /// So many acknowledged messages are deleted at once.
 const FINISH_MANY: usize = 500;

@@ -71,7 +71,7 @@ fn what_the_hooks_deny_is_listed_without_a_secret() {
     let admin = Browser::signed_in(it.listening("HTTP_BIND"), TOKEN);
     let hooks = it.listening("HOOKS_BIND");
     let hook = |path: &str, body: &str| {
-        let headers = "Host: localhost\r\nContent-Type: application/json\r\n";
+        let headers = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n";
         assert_eq!(ask(hooks, "POST", path, headers, body.as_bytes()).status, 403);
     };
     let login =

@@ -16,13 +16,16 @@ use crate::http::{self, CachedGrantReader, EstApi, EstTls, EstTlsFiles, PageApi,
 use crate::ingest::grants::view::GrantView;
 use crate::lifecycle::Tasks;
 
-/// Listens on the address of a setting.
+/// Listens on the address of a setting, and logs the address: a setting with port 0 does not say it.
 pub(super) async fn listen(
     setting: &'static str,
     bind: SocketAddr,
 ) -> Result<TcpListener, RunError> {
-    let listener = TcpListener::bind(bind).await;
-    listener.map_err(|error| RunError::Bind { setting, bind, error })
+    let refused = |error| RunError::Bind { setting, bind, error };
+    let listener = TcpListener::bind(bind).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    tracing::info!(setting, %address, "Sluice listens");
+    Ok(listener)
 }
 
 // === impl Daemon ===

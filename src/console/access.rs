@@ -166,8 +166,11 @@ impl AccessPage {
 
     /// The lines with their numbers.
     fn numbered(lines: &RuleLinesView) -> String {
+        // The comment before the next rule is not part of this one.
+        let is_remark = |line: &String| line.trim().is_empty() || line.trim().starts_with('#');
+        let end = lines.text.iter().rposition(|line| !is_remark(line)).map_or(0, |last| last + 1);
         let mut numbered = String::new();
-        for (line, number) in lines.text.iter().zip(lines.line..) {
+        for (line, number) in lines.text[..end].iter().zip(lines.line..) {
             let _ = writeln!(numbered, "{number:>5}  {line}");
         }
         numbered

@@ -317,6 +317,8 @@
     const strokes = ["--accent", "--muted", "--warn", "--ok", "--bad"].map(paint);
     const [text, line] = [paint("--muted"), paint("--line")];
     probe.remove();
+    // The numbers of an axis are as wide as its longest one.
+    const width = (_plot, texts) => 20 + 7 * Math.max(3, ...(texts ?? []).map((text) => text.length));
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
     const tzDate = (at) => new Date(at * 1000);
     const utc = (at) => window.uPlot.tzDate(tzDate(at), "Etc/UTC");
@@ -325,7 +327,7 @@
       height: Number(place.dataset.height) || 180,
       fmtDate: (template) => window.uPlot.fmtDate(DATES.reduce((text, [from, to]) => text.replaceAll(from, to), template)),
       tzDate: root.dataset.zone === "local" ? tzDate : utc,
-      axes: [axis, { ...axis, size: 56 }],
+      axes: [axis, { ...axis, size: width }],
       series: [{}, ...labels.map((label, at) => ({
         label, stroke: strokes[at % strokes.length], width: 1.5, spanGaps: false, points: { show: data[0].length < 60, size: 4 },
       }))],

@@ -14,12 +14,11 @@ use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 const GOOD_TOKEN_CHARS: usize = 24;
 
 /// The warnings about all settings.
-const WARNINGS: [fn(&Config) -> Option<String>; 15] = [
+const WARNINGS: [fn(&Config) -> Option<String>; 14] = [
     no_authentication,
     auto_provision,
     unencrypted_login,
     api_without_token,
-    console_beside_open_api,
     short_admin_token,
     hooks_without_secret,
     plain_common_names,
@@ -105,15 +104,6 @@ fn api_without_token(config: &Config) -> Option<String> {
             "HTTP_BIND={bind} can be reached from other machines and ADMIN_TOKEN is not set: set ADMIN_TOKEN or \
              ADMIN_TOKEN_FILE"
         )
-    })
-}
-
-fn console_beside_open_api(config: &Config) -> Option<String> {
-    let is_local = config.http.api_bind.ip().is_loopback();
-    (config.console.is_on && config.http.admin_token.is_none() && is_local).then(|| {
-        "CONSOLE=1 and ADMIN_TOKEN is not set: each program on this machine may use the API as admin, whatever role \
-         the person who runs it has in the console; set ADMIN_TOKEN or ADMIN_TOKEN_FILE"
-            .to_owned()
     })
 }
 
@@ -266,7 +256,6 @@ mod tests {
             ),
             (&[("HTTP_BIND", "0.0.0.0:8080")], "ADMIN_TOKEN is not set"),
             (&[("ADMIN_TOKEN", "12345678")], "can be guessed"),
-            (&[("CONSOLE", "1")], "each program on this machine"),
             (&[("CERT_CN_FORMAT", "plain")], "CERT_CN_FORMAT=plain"),
             (&[("MAX_PAYLOAD_BYTES", "300000")], "cannot be replayed"),
             (&[("PUBLIC_BIND", "127.0.0.1:8081")], "PUBLIC_WEBSOCKET_URL is not set"),

@@ -372,7 +372,7 @@ fn explain_shows_the_age_of_the_cache_entry_and_where_it_differs() {
 
     // A change of which no replica is notified.
     database.query(
-        "ALTER TABLE devices DISABLE TRIGGER devices_notify; UPDATE devices SET status = 'REVOKED'",
+        "ALTER TABLE devices DISABLE TRIGGER devices_notify_updated; UPDATE devices SET status = 'REVOKED'",
     );
     let stale = explained();
     assert_eq!(

@@ -10,7 +10,7 @@ use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::postgres::Postgres;
 
 /// A change by hand, and what the inspection says of it.
-const HARMS: [(&str, &str); 16] = [
+const HARMS: [(&str, &str); 17] = [
     (
         "DROP INDEX telemetry_once",
         "missing: unique telemetry btree (tenant_id, device_id, \"time\", message_id)",
@@ -24,7 +24,14 @@ const HARMS: [(&str, &str); 16] = [
         "ALTER TABLE device_certificates DROP CONSTRAINT device_certificates_issuer_serial_number_key",
         "(issuer, serial_number)",
     ),
-    ("ALTER TABLE devices DISABLE TRIGGER devices_notify", "trigger devices devices_notify"),
+    (
+        "ALTER TABLE devices DISABLE TRIGGER devices_notify_updated",
+        "trigger devices devices_notify_updated",
+    ),
+    (
+        "ALTER TABLE devices DISABLE TRIGGER devices_notify",
+        "subscriber trigger devices devices_notify",
+    ),
     ("DROP TRIGGER tenants_notify ON tenants", "trigger tenants tenants_notify"),
     (
         "CREATE OR REPLACE FUNCTION sluice_note_revocation() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",

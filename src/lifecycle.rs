@@ -41,6 +41,8 @@ pub struct Readiness {
     troubles: Arc<Mutex<BTreeMap<&'static str, String>>>,
     /// Components that work now and will fail later, with the reason.
     warnings: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// What components are, for a person who reads the answer.
+    notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 // === impl Tasks ===
@@ -118,6 +120,20 @@ impl Readiness {
             Some(why) => warnings.insert(part, why),
             None => warnings.remove(part),
         };
+    }
+
+    /// Sets what a component is; `None` says nothing of it.
+    pub fn note(&self, part: &'static str, what: Option<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        match what {
+            Some(what) => notes.insert(part, what),
+            None => notes.remove(part),
+        };
+    }
+
+    /// Returns what components are.
+    pub fn notes(&self) -> BTreeMap<&'static str, String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the warnings, by component.

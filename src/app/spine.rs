@@ -18,6 +18,7 @@ use crate::ingest::writer::Writer;
 use crate::ingest::{Spine, SpineQueues};
 use crate::lifecycle::Tasks;
 use crate::store::access::broker_sessions;
+use crate::store::connection::engine::TelemetryLayout;
 use crate::store::registry::change_feed;
 
 /// Registry changes between the listener and the spine. Beyond this, the listener drops everything
@@ -70,7 +71,12 @@ impl Daemon {
             authorizer.list_refused();
         }
         let receive_maximum = usize::from(config.broker.receive_maximum);
-        let sizes = Sizes::new(config.ingest.batch_size, receive_maximum);
+        let sizes = match database.layout() {
+            TelemetryLayout::Distributed => {
+                Sizes::of_nodes(config.ingest.batch_size, receive_maximum)
+            }
+            _ => Sizes::new(config.ingest.batch_size, receive_maximum),
+        };
         let gathering = Gathering::new(sizes, config.ingest.flush_interval);
         let retry = self.retry("registry", abandon);
         let spine = Spine::new(authorizer, gathering, retry, metrics.broker.clone(), clock::now);

@@ -140,6 +140,7 @@ impl Daemon {
         } else {
             self.database.schema_state().await?.check()?;
         }
+        self.database.read_engine().await?;
         let broker = &self.config.broker;
         Ok(broker_sessions::recall(self.database.pool(), &broker.client_id, &broker.filter())
             .await?)

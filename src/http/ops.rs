@@ -67,6 +67,8 @@ struct Readyz {
     troubles: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     warnings: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -115,8 +117,8 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     let troubles = ops.readiness.troubles();
     let ready = troubles.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, ONE_REQUEST, Json(Readyz { ready, troubles, warnings: ops.readiness.warnings() }))
-        .into_response()
+    let (warnings, notes) = (ops.readiness.warnings(), ops.readiness.notes());
+    (status, ONE_REQUEST, Json(Readyz { ready, troubles, warnings, notes })).into_response()
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {

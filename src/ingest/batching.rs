@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// grows.
 const GROWTH: usize = 2;
 
+/// The same with several nodes: each batch has a fixed cost at each of them.
+const LARGEST_OF_NODES: usize = 5_000;
+
 /// A batch of this many bytes stops growing, however few messages it has.
 const GROWTH_BYTES: usize = 4 * 1024 * 1024;
 
@@ -63,6 +66,12 @@ impl Sizes {
     pub fn new(full: usize, window: usize) -> Self {
         let share = window / BATCHES_IN_FLIGHT as usize;
         Self { full, largest: (full * GROWTH).min(share).max(full) }
+    }
+
+    /// The same for a store of several nodes, where a larger batch costs less a row.
+    pub fn of_nodes(full: usize, window: usize) -> Self {
+        let share = window / BATCHES_IN_FLIGHT as usize;
+        Self { full, largest: (full * GROWTH).max(LARGEST_OF_NODES).min(share).max(full) }
     }
 }
 

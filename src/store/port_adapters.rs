@@ -15,7 +15,7 @@ use super::registry::directory::PgDirectory;
 impl Database {
     /// Returns the sink of the writer, which opens a connection of its own.
     pub fn sink(&self) -> PgSink {
-        PgSink::new(self.bounded_options().clone(), self.metrics().clone())
+        PgSink::new(self.writer_options(), self.metrics().clone())
     }
 
     /// Returns a sink that rolls back each transaction instead of committing it.

@@ -7,4 +7,4 @@ pub(crate) mod audit;
 pub(crate) mod fleet;
 pub mod quarantine;
 pub(crate) mod simulation_readback;
-pub(crate) mod telemetry;
+pub mod telemetry;

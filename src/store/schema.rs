@@ -8,11 +8,12 @@
 //!    required objects.
 //! 2. [`day_tables`] reads the partitions of a table; [`partitions`] runs the rounds that create
 //!    and drop them; `partition_steps` runs one step; [`partition_report`] is the result.
-//!    [`receipt_index`] completes an index of the partitions.
+//!    [`expiry`] deletes rows one by one, [`receipt_index`] completes an index of the partitions.
 //! 3. [`retention`] decides whether a round may delete.
 //! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`.
 
 pub(crate) mod day_tables;
+mod expiry;
 pub mod inspect_schema;
 pub(crate) mod inspect_server;
 pub mod migrate;

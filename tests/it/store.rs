@@ -3,6 +3,7 @@
 mod batches;
 mod dark;
 mod directory;
+mod engine_sql;
 mod failures;
 mod last_attempt;
 mod link_events;
@@ -14,6 +15,7 @@ mod link_outbox;
 mod link_refused;
 mod migrations;
 mod mixed;
+mod notify;
 mod outbox;
 mod poison;
 mod quarantine;
@@ -26,7 +28,7 @@ mod taken;
 
 use bytes::Bytes;
 use sluice::config::secret::Secret;
-use sluice::config::sections::database::DatabaseConfig;
+use sluice::config::sections::database::{DatabaseConfig, ExpectedEngine};
 use sluice::domain::batch::Batch;
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::message::{CommandAck, CommandVerdict, Delivery, Reading, ShadowReport};
@@ -111,6 +113,8 @@ fn settings(url: &str) -> DatabaseConfig {
         migrate_on_start: true,
         telemetry_retention_days: None,
         quarantine_retention_days: None,
+        store_engine: ExpectedEngine::Auto,
+        columnstore_after_days: None,
     }
 }
 

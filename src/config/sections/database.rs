@@ -17,7 +17,27 @@ pub struct DatabaseConfig {
     pub telemetry_retention_days: Option<u32>,
     /// `QUARANTINE_RETENTION_DAYS`; `None` keeps all.
     pub quarantine_retention_days: Option<u32>,
+    /// `STORE_ENGINE`.
+    pub store_engine: ExpectedEngine,
+    /// `COLUMNSTORE_AFTER_DAYS`; `None` moves nothing into the columnstore.
+    pub columnstore_after_days: Option<u32>,
 }
+
+/// The values of `STORE_ENGINE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpectedEngine {
+    /// What the database has.
+    #[default]
+    Auto,
+    /// Postgres, whatever extensions it has.
+    Plain,
+    /// Postgres with Citus.
+    Citus,
+    /// Postgres with Timescale.
+    Timescale,
+}
+
+const ENGINES: &[&str] = &["auto", "plain", "citus", "timescale"];
 
 const URL: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "a URL that begins with postgres:// or postgresql://",
@@ -58,6 +78,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "days",
         "How long refused messages are kept. 0 keeps all of them.",
     ),
+    Setting::with_default(
+        "STORE_ENGINE",
+        "auto",
+        SettingKind::Choice(ENGINES),
+        "The engine that Postgres must be. auto: what the database has; plain: Postgres, whatever extensions it has. Without the \
+         extension that citus or timescale names, Sluice is not ready.",
+    ),
+    Setting::whole(
+        "COLUMNSTORE_AFTER_DAYS",
+        "0",
+        (0, 36_500),
+        "days",
+        "When a day of telemetry moves into the columnstore of Timescale. 0 moves none. `sluice store hypertable --columnstore` \
+         prepares the table.",
+    ),
 ];
 
 // === impl DatabaseConfig ===
@@ -67,12 +102,21 @@ impl DatabaseConfig {
         let mut days = |name| Some(reader.whole(name)).filter(|&days| days > 0);
         let telemetry_retention_days = days("TELEMETRY_RETENTION_DAYS");
         let quarantine_retention_days = days("QUARANTINE_RETENTION_DAYS");
+        let columnstore_after_days = days("COLUMNSTORE_AFTER_DAYS");
+        let store_engine = match reader.text("STORE_ENGINE").as_str() {
+            "plain" => ExpectedEngine::Plain,
+            "citus" => ExpectedEngine::Citus,
+            "timescale" => ExpectedEngine::Timescale,
+            _ => ExpectedEngine::Auto,
+        };
         Self {
             url: reader.secret("DATABASE_URL"),
             pool_max: reader.whole("PG_POOL_MAX"),
             migrate_on_start: reader.switch("MIGRATE_ON_START"),
             telemetry_retention_days,
             quarantine_retention_days,
+            store_engine,
+            columnstore_after_days,
         }
     }
 }

@@ -117,9 +117,10 @@ pub(crate) async fn latest_of_each(
     let LatestOfEachParams { limit: Param(Limit(limit)), cursor } = call.query;
     let after = cursor.map(|Param(device)| device);
     let tenant = &call.path.tenant.0;
-    let (rows, next) =
-        telemetry::latest_of_each(api.database.pool(), tenant, after.as_ref(), limit, clock::now())
-            .await?;
+    let (pool, layout) = (api.database.pool(), api.database.layout());
+    let latest =
+        telemetry::latest_of_each(pool, layout, tenant, after.as_ref(), limit, clock::now());
+    let (rows, next) = latest.await?;
     let items = rows.into_iter().map(TelemetryView::from).collect();
     Ok(OkJson(Page { items, next }))
 }

@@ -3,15 +3,20 @@
 //! It never waits for Postgres: connections open on first use, so the daemon starts without it.
 
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 
+use super::engine::{EngineKind, LastEngine, StoreEngine, TelemetryLayout};
+use super::tls_fallback::without_tls;
 use super::writer_connection::{
-    IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SILENT_CLIENT, STATEMENT_TIMEOUT,
+    IDLE_IN_TRANSACTION_TIMEOUT, LOCK_TIMEOUT, SILENT_CLIENT, STATEMENT_TIMEOUT, WriterConnection,
 };
-use crate::config::sections::database::DatabaseConfig;
+use crate::config::sections::database::{DatabaseConfig, ExpectedEngine};
+use crate::domain::ports::Outage;
+use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
 
 /// `application_name` of every connection, as `pg_stat_activity` shows it.
@@ -20,13 +25,21 @@ pub(super) const APPLICATION_NAME: &str = "sluice";
 /// Upper bound of the wait for a connection of the pool, connecting included.
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A batch of the writer uses one connection to each node of Citus: with more, a thousand rows cost
+/// six times as much.
+const ONE_CONNECTION_A_NODE: [(&str, &str); 1] = [("citus.max_adaptive_executor_pool_size", "1")];
+
 /// The database of the settings. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
     plain: PgConnectOptions,
     bounded: PgConnectOptions,
+    /// `plain` and `bounded` without TLS, once it was preferred and the certificate cannot be read.
+    unencrypted: Arc<OnceLock<(PgConnectOptions, PgConnectOptions)>>,
     pool: PgPool,
     metrics: StoreMetrics,
+    expected: ExpectedEngine,
+    engine: LastEngine,
 }
 
 /// Why the settings name no database.
@@ -62,7 +75,16 @@ impl Database {
             .max_connections(config.pool_max)
             .acquire_timeout(ACQUIRE_PATIENCE)
             .connect_lazy_with(bounded.clone());
-        Ok(Self { plain, bounded, pool, metrics })
+        let (unencrypted, engine) = (Arc::default(), LastEngine::default());
+        Ok(Self {
+            plain,
+            bounded,
+            unencrypted,
+            pool,
+            metrics,
+            expected: config.store_engine,
+            engine,
+        })
     }
 
     /// The pool for lookups and the registry; every statement on it has a time limit.
@@ -76,12 +98,13 @@ impl Database {
     #[must_use]
     pub fn with_own_pool(&self, connections: u32, statement_timeout: Duration) -> Self {
         let milliseconds = statement_timeout.as_millis().to_string();
-        let bounded = self.plain.clone().options([("statement_timeout", milliseconds)]);
+        let plain = self.unbounded_options().clone();
+        let bounded = plain.clone().options([("statement_timeout", milliseconds)]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_PATIENCE)
             .connect_lazy_with(bounded.clone());
-        Self { bounded, pool, ..self.clone() }
+        Self { plain, bounded, unencrypted: Arc::default(), pool, ..self.clone() }
     }
 
     /// Whether the pool gets a working connection within this time.
@@ -96,12 +119,74 @@ impl Database {
 
     /// Options of a separate connection whose statements have a time limit.
     pub(crate) fn bounded_options(&self) -> &PgConnectOptions {
-        &self.bounded
+        self.unencrypted.get().map_or(&self.bounded, |(_, bounded)| bounded)
     }
 
     /// Options without a statement time limit, for migrations.
     pub(crate) fn unbounded_options(&self) -> &PgConnectOptions {
-        &self.plain
+        self.unencrypted.get().map_or(&self.plain, |(plain, _)| plain)
+    }
+
+    /// Options of a connection that writes batches.
+    pub(crate) fn writer_options(&self) -> PgConnectOptions {
+        let options = self.bounded_options().clone();
+        match self.engine.get() {
+            Some(engine) if engine.kind == EngineKind::Citus => {
+                options.options(ONE_CONNECTION_A_NODE)
+            }
+            _ => options,
+        }
+    }
+
+    /// Opens a connection without a statement time limit. If it has no TLS because the certificate
+    /// cannot be read, the later connections try none either.
+    pub(crate) async fn connect(&self) -> Result<WriterConnection, StoreError> {
+        let session = WriterConnection::open(self.unbounded_options()).await?;
+        if let Some(why) = session.fallback() {
+            let options = (without_tls(&self.plain), without_tls(&self.bounded));
+            self.pool.set_connect_options(options.1.clone());
+            if self.unencrypted.set(options).is_ok() {
+                tracing::warn!(
+                    "the TLS certificate of Postgres cannot be read: {why}; Sluice connects without TLS, \
+                    since sslmode is prefer; give Postgres a certificate of X.509 version 3, or set \
+                    sslmode=require to refuse plain connections"
+                );
+            }
+        }
+        Ok(session)
+    }
+
+    /// Reads the engine and remembers it.
+    pub async fn read_engine(&self) -> Result<StoreEngine, Outage> {
+        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        let engine = StoreEngine::read(&mut connection, self.expected).await;
+        let engine = engine.map_err(StoreError::from)?;
+        self.remember_engine(&engine);
+        Ok(engine)
+    }
+
+    /// The engine that `STORE_ENGINE` names.
+    pub fn expected_engine(&self) -> ExpectedEngine {
+        self.expected
+    }
+
+    /// The engine as it was read last. `None`: not yet.
+    pub fn engine(&self) -> Option<StoreEngine> {
+        self.engine.get()
+    }
+
+    /// How telemetry lay when the engine was read last.
+    pub fn layout(&self) -> TelemetryLayout {
+        self.engine.get().map_or(TelemetryLayout::Partitioned, |engine| engine.layout)
+    }
+
+    /// Remembers the engine, and shows it in metrics and log if it is another.
+    pub(super) fn remember_engine(&self, engine: &StoreEngine) {
+        if self.engine.replace(engine) {
+            self.metrics.engine.reset();
+            self.metrics.engine.with_label_values(&[engine.kind.label(), &engine.version]).set(1);
+            tracing::debug!("the store is {engine}");
+        }
     }
 
     /// Closes the pool; waits until all connections are returned.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clocks;
 use super::database::Database;
+use super::engine::{EngineKind, StoreEngine};
 use super::writer_connection::{WriterConnection, answer};
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
@@ -31,6 +32,9 @@ const COMPONENT: &str = "database";
 
 /// The component `schema`: the start reports it first, then this module.
 const SCHEMA: &str = "schema";
+
+/// The component that reports the engine.
+const ENGINE: &str = "store";
 
 /// The component `clock`.
 const CLOCK: &str = "clock";
@@ -57,6 +61,7 @@ pub async fn watch(
             Ok((complaint, clocks)) => {
                 database.metrics().clock_offset.set(clocks.offset_seconds());
                 clocks_agree = report_clocks(&readiness, clocks, clocks_agree);
+                report_engine(&database, &readiness);
                 report_answer(&database, &readiness, complaint);
             }
             Err(error) => {
@@ -94,7 +99,7 @@ async fn check(
 ) -> Result<(Option<String>, Clocks), StoreError> {
     let session = match session {
         Some(session) => session,
-        None => session.insert(WriterConnection::open(database.unbounded_options()).await?),
+        None => session.insert(database.connect().await?),
     };
     let query = sqlx::query_scalar("SELECT current_setting('transaction_read_only')::bool");
     if answer(query.fetch_one(&mut session.connection)).await? {
@@ -105,7 +110,20 @@ async fn check(
         ));
     }
     let clocks = clocks::read(&mut session.connection, clock).await?;
-    Ok((check_schema(session).await?, clocks))
+    let engine = StoreEngine::read(&mut session.connection, database.expected_engine());
+    let engine = answer(engine).await?;
+    database.remember_engine(&engine);
+    Ok((check_schema(session, &engine).await?, clocks))
+}
+
+/// Reports in readiness whether the engine is the one that the settings name.
+fn report_engine(database: &Database, readiness: &Readiness) {
+    let Some(engine) = database.engine() else { return };
+    match engine.complaint(database.expected_engine()) {
+        Some(complaint) => readiness.unwell(ENGINE, complaint),
+        None => readiness.well(ENGINE),
+    }
+    readiness.note(ENGINE, (engine.kind != EngineKind::Plain).then(|| engine.to_string()));
 }
 
 /// Reports in readiness whether the clocks agree, and logs a change. Returns whether they agree.
@@ -127,12 +145,15 @@ fn report_clocks(readiness: &Readiness, clocks: Clocks, agreed: bool) -> bool {
     false
 }
 
-async fn check_schema(session: &mut WriterConnection) -> Result<Option<String>, StoreError> {
+async fn check_schema(
+    session: &mut WriterConnection,
+    engine: &StoreEngine,
+) -> Result<Option<String>, StoreError> {
     let state = read_state(session).await.map_err(|Outage(why)| StoreError::Outage(why))?;
     if let Err(complaint) = state.check() {
         return Ok(Some(complaint.to_string()));
     }
-    Ok(required_objects::missing(session).await?.complaint())
+    Ok(required_objects::missing(session, engine.layout).await?.complaint())
 }
 
 fn no_answer() -> StoreError {

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 use super::copy_buffer::CopyBuffer;
 use super::nodelay_relay::{self, Relay};
+use super::tls_fallback;
+use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
 /// Upper bound of connecting, TLS and login included.
@@ -59,9 +61,14 @@ pub struct WriterConnection {
     pub(crate) has_staging: bool,
     /// Batches that are forwarded in the general way before the short way is tried again.
     pub(crate) forwards_in_general: u32,
+    /// Why the connection has no TLS although it was preferred. `None`: it has what was configured.
+    fallback: Option<String>,
     /// Relays the connection; `None` means a Unix socket.
     relay: Option<Relay>,
 }
+
+/// A connection with its relay.
+type Connected = (PgConnection, Option<Relay>);
 
 // === impl WriterConnection ===
 
@@ -71,9 +78,15 @@ impl WriterConnection {
         let patience = CONNECT_PATIENCE.as_secs();
         let late =
             |_| StoreError::Outage(format!("no answer within {patience} s; {CHECK_THE_ADDRESS}"));
-        let opened = timeout(CONNECT_PATIENCE, connect(options)).await.map_err(late);
-        let (connection, relay) = opened.flatten().map_err(|error| unreachable(options, error))?;
-        Ok(Self { connection, has_staging: false, forwards_in_general: 0, relay })
+        let opened = timeout(CONNECT_PATIENCE, connect_or_fall_back(options)).await.map_err(late);
+        let ((connection, relay), fallback) =
+            opened.flatten().map_err(|error| unreachable(options, error))?;
+        Ok(Self { connection, has_staging: false, forwards_in_general: 0, fallback, relay })
+    }
+
+    /// Why the connection has no TLS although it was preferred.
+    pub(super) fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// Runs statements without parameters; returns the number of rows they touched.
@@ -120,15 +133,32 @@ impl WriterConnection {
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<(PgConnection, Option<Relay>), StoreError> {
-    match nodelay_relay::open(options)
-        .await
-        .map_err(|error| connect_error(sqlx::Error::Io(error)))?
-    {
-        Some((relayed, relay)) => {
-            Ok((relayed.connect().await.map_err(connect_error)?, Some(relay)))
+/// Connects as [`tls_fallback`] allows; also returns why without TLS.
+async fn connect_or_fall_back(
+    options: &PgConnectOptions,
+) -> Result<(Connected, Option<String>), StoreError> {
+    let error = match Box::pin(connect(options)).await {
+        Ok(connected) => return Ok((connected, None)),
+        Err(error) => error,
+    };
+    let Some(plain) = tls_fallback::plain_options(options, &error) else {
+        return Err(connect_error(error));
+    };
+    match Box::pin(connect(&plain)).await {
+        Ok(connected) => Ok((connected, Some(error.to_string()))),
+        Err(second) => {
+            let Outage(second) = connect_error(second).into();
+            Err(StoreError::Outage(format!(
+                "the TLS certificate of Postgres cannot be read ({error}), and without TLS: {second}"
+            )))
         }
-        None => Ok((options.connect().await.map_err(connect_error)?, None)),
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<Connected, sqlx::Error> {
+    match nodelay_relay::open(options).await? {
+        Some((relayed, relay)) => Ok((relayed.connect().await?, Some(relay))),
+        None => Ok((options.connect().await?, None)),
     }
 }
 
@@ -159,6 +189,6 @@ fn unreachable(options: &PgConnectOptions, error: StoreError) -> StoreError {
         Some(socket) => format!("socket {} port {}", socket.display(), options.get_port()),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
-    let crate::domain::ports::Outage(text) = error.into();
+    let Outage(text) = error.into();
     StoreError::Outage(format!("cannot connect to Postgres at {place}: {text}"))
 }

@@ -15,6 +15,7 @@ use crate::domain::ids::{DeviceId, DeviceKey, TenantId};
 use crate::domain::link::LinkName;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
+use crate::store::connection::engine::TelemetryLayout;
 use crate::store::error::StoreError;
 use crate::store::quarantine::cursor::QuarantineCursor;
 
@@ -100,6 +101,13 @@ macro_rules! columns {
     };
 }
 
+const LATEST_OF_ONE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM telemetry WHERE tenant_id = $1 AND device_id = $2 AND time >= coalesce($3, '-infinity'::timestamptz) \
+    ORDER BY time DESC, message_id DESC LIMIT 1"
+);
+
 /// Reads the latest row of a device, of `msg_type` or of any type.
 pub async fn latest(
     pool: &PgPool,
@@ -128,6 +136,7 @@ pub async fn latest(
 /// more.
 pub async fn latest_of_each(
     pool: &PgPool,
+    layout: TelemetryLayout,
     tenant: &TenantId,
     after: Option<&DeviceId>,
     limit: u32,
@@ -146,7 +155,11 @@ pub async fn latest_of_each(
         let has_more = devices.len() > limit as usize;
         devices.truncate(limit as usize);
         let last = devices.last().cloned().filter(|_| has_more);
-        let rows = latest_of(&mut tx, tenant, devices, now).await?;
+        let rows = if layout == TelemetryLayout::Distributed {
+            latest_one_by_one(&mut tx, tenant, devices, now).await?
+        } else {
+            latest_of(&mut tx, tenant, devices, now).await?
+        };
         Ok((rows, last))
     };
     rows.await.map_err(outage)
@@ -182,6 +195,29 @@ async fn latest_of(
         found.extend(rows);
     }
     found.sort_by(|one, other| one.device_id.cmp(&other.device_id));
+    Ok(found)
+}
+
+/// The same with a query for each device: Citus cannot plan a query that looks into its nodes for each
+/// row of a list.
+async fn latest_one_by_one(
+    tx: &mut PgConnection,
+    tenant: &TenantId,
+    devices: Vec<String>,
+    now: Timestamp,
+) -> Result<Vec<TelemetryRow>, sqlx::Error> {
+    let mut found = Vec::new();
+    for device in devices {
+        for range in LATEST_RANGES {
+            let since = range.map(|seconds| now.plus_seconds(-seconds).to_utc());
+            let query = sqlx::query_as(LATEST_OF_ONE).bind(tenant.as_str()).bind(&device);
+            let row: Option<TelemetryRow> = query.bind(since).fetch_optional(&mut *tx).await?;
+            if row.is_some() {
+                found.extend(row);
+                break;
+            }
+        }
+    }
     Ok(found)
 }
 

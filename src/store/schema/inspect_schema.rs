@@ -14,7 +14,7 @@ use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::connection::writer_connection::answer;
 use crate::store::error::StoreError;
 
 /// This many rows in a default partition slow down creating partitions; further rows are not
@@ -88,11 +88,12 @@ pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCh
 
 /// Checks that the required objects exist; skips a schema with pending migrations.
 pub async fn objects(database: &Database) -> ServerCheck {
-    let mut session = WriterConnection::open(database.unbounded_options()).await?;
+    let mut session = database.connect().await?;
     if read_state(&mut session).await?.check().is_err() {
         return Ok(Vec::new());
     }
-    let missing = required_objects::missing(&mut session).await?;
+    let layout = database.read_engine().await?.layout;
+    let missing = required_objects::missing(&mut session, layout).await?;
     session.close().await;
     let advice = "undo the change, or create the object again as its migration does; before you \
         create a unique index, delete the duplicate rows";

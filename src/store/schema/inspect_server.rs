@@ -13,7 +13,7 @@ use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::store::connection::database::Database;
-use crate::store::connection::writer_connection::{WriterConnection, answer};
+use crate::store::connection::writer_connection::answer;
 use crate::store::error::StoreError;
 
 /// The findings of one check, or the outage that prevented it.
@@ -75,7 +75,7 @@ const PRIVILEGES: &str = "SELECT current_user::text, current_schema()::text, \
 /// Checks address, login and version, and whether the server accepts writes.
 pub async fn connection(database: &Database) -> ServerCheck {
     // On a connection of its own: the pool would hide the cause.
-    let mut session = WriterConnection::open(database.unbounded_options()).await?;
+    let mut session = database.connect().await?;
     let row = answer(sqlx::query(SERVER).fetch_one(&mut session.connection)).await?;
     session.close().await;
     let (version, number): (String, i32) = (get(&row, 0)?, get(&row, 1)?);

@@ -90,8 +90,7 @@ impl Database {
     /// the applied versions.
     pub async fn migrate(&self) -> Result<Vec<i64>, SchemaError> {
         // On a connection of its own: the lock ends with it in every case.
-        let mut session =
-            WriterConnection::open(self.unbounded_options()).await.map_err(Outage::from)?;
+        let mut session = self.connect().await.map_err(Outage::from)?;
         let before = read_state(&mut session).await?;
         before.check_known()?;
         let result = MIGRATIONS.run(&mut session.connection).await.map_err(explain);
@@ -102,7 +101,7 @@ impl Database {
 
     /// Reads the state of the schema; changes nothing.
     pub async fn schema_state(&self) -> Result<SchemaState, Outage> {
-        let mut session = WriterConnection::open(self.unbounded_options()).await?;
+        let mut session = self.connect().await?;
         let state = read_state(&mut session).await?;
         session.close().await;
         Ok(state)

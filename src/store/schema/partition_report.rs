@@ -22,3 +22,24 @@ pub struct PartitionReport {
     /// Why nothing past the retention was deleted; `None` means deletion was allowed.
     pub held: Option<String>,
 }
+
+// === impl PartitionReport ===
+
+impl PartitionReport {
+    /// Notes why a table was not kept, so that the round continues with the others. An error that is
+    /// not the statement's ends the round: the connection may be gone.
+    pub(super) fn note<T>(
+        &mut self,
+        table: &str,
+        kept: Result<T, sqlx::Error>,
+    ) -> Result<Option<T>, sqlx::Error> {
+        match kept {
+            Ok(kept) => Ok(Some(kept)),
+            Err(sqlx::Error::Database(error)) => {
+                self.failed.push(format!("{table}: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

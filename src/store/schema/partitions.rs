@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::NaiveDate;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::day_tables::{Table, layout, midnight};
+use super::day_tables::{Table, layout};
+use super::expiry::expire;
 use super::partition_report::PartitionReport;
 use super::partition_steps::{StepOutcome, run_step, steps};
 use super::receipt_index;
@@ -26,12 +27,6 @@ use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::connection::clocks;
 use crate::store::error::StoreError;
 use crate::telemetry::store::StoreMetrics;
-
-/// Rows per DELETE, so that no lock lasts long.
-const EXPIRY_CHUNK: i64 = 10_000;
-
-/// DELETE statements per round and table; the next round deletes the rest.
-const EXPIRY_CHUNKS: u32 = 50;
 
 /// Pause between two rounds.
 const EVERY: Duration = Duration::from_hours(1);
@@ -124,20 +119,9 @@ async fn round(
     let days = [clocks.own, clocks.database].map(|now| now.to_utc().date_naive());
     let mut report = PartitionReport::default();
     for table in [retention.telemetry(), retention.quarantine()] {
-        let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { continue };
         let cutoff = table.cutoff(prospect.day).filter(|_| prospect.held.is_none());
-        for step in steps(&layout, &days, cutoff) {
-            if run_step(pool, table, step, &mut report).await? == StepOutcome::LockTimeout {
-                break;
-            }
-        }
-        if let (Some(cutoff), Some(late)) = (cutoff, &layout.late) {
-            report.expired += expire(pool, late, table.column, cutoff).await?;
-        }
-        verify(pool, table, days[0], &mut report).await?;
-        if table.name == "telemetry" {
-            report.indexed = receipt_index::complete(pool, table).await?;
-        }
+        let kept = keep_days(pool, table, days, cutoff, &mut report).await;
+        report.note(table.name, kept)?;
     }
     for table in [
         retention.counters(),
@@ -148,7 +132,8 @@ async fn round(
     ] {
         match table.cutoff(prospect.day) {
             Some(cutoff) if prospect.held.is_none() && clocks.agree() => {
-                let rows = expire(pool, table.name, table.column, cutoff).await?;
+                let expired = expire(pool, table.name, table.column, cutoff).await;
+                let rows = report.note(table.name, expired)?.unwrap_or(0);
                 // The hours are sums of the minutes, which are reported.
                 let is_sum = table.name == retention.hourly_counters().name;
                 report.expired += if is_sum { 0 } else { rows };
@@ -161,6 +146,31 @@ async fn round(
     }
     report.held = prospect.held;
     Ok(report)
+}
+
+/// Creates and drops the partitions of one table, and deletes what is past `cutoff` in its default
+/// partition.
+async fn keep_days(
+    pool: &PgPool,
+    table: Table,
+    days: [NaiveDate; 2],
+    cutoff: Option<NaiveDate>,
+    report: &mut PartitionReport,
+) -> Result<(), sqlx::Error> {
+    let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { return Ok(()) };
+    for step in steps(&layout, &days, cutoff) {
+        if run_step(pool, table, step, report).await? == StepOutcome::LockTimeout {
+            break;
+        }
+    }
+    verify(pool, table, days[0], report).await?;
+    if table.name == "telemetry" {
+        report.indexed = receipt_index::complete(pool, table).await?;
+    }
+    if let (Some(cutoff), Some(late)) = (cutoff, &layout.late) {
+        report.expired += expire(pool, late, table.column, cutoff).await?;
+    }
+    Ok(())
 }
 
 /// Reports in readiness, and logs the begin and end. Returns the pause until the next round; `None`
@@ -231,31 +241,4 @@ async fn verify(
         report.ahead = i64::try_from(ahead).unwrap_or(i64::MAX);
     }
     Ok(())
-}
-
-/// Deletes rows before `cutoff` in bounded chunks; returns their number.
-async fn expire(
-    pool: &PgPool,
-    table: &str,
-    column: &str,
-    cutoff: NaiveDate,
-) -> Result<u64, sqlx::Error> {
-    let statement = format!(
-        "DELETE FROM {table} WHERE ctid = ANY (ARRAY (SELECT ctid FROM {table} WHERE {column} < $1 LIMIT {EXPIRY_CHUNK}))"
-    );
-    let mut expired = 0;
-    for _ in 0..EXPIRY_CHUNKS {
-        let query = sqlx::query(AssertSqlSafe(statement.clone())).bind(midnight(cutoff));
-        let rows = query.execute(pool).await?.rows_affected();
-        expired += rows;
-        if rows < EXPIRY_CHUNK.unsigned_abs() {
-            return Ok(expired);
-        }
-    }
-    tracing::warn!(
-        table,
-        expired,
-        "more rows are past their retention than one round deletes; the next round deletes the rest"
-    );
-    Ok(expired)
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use sluice::access::hooks::guest::GuestRefusal;
 use sluice::access::hooks::subject::SubjectKind;
 use sluice::config::secret::Secret;
-use sluice::config::sections::database::DatabaseConfig;
+use sluice::config::sections::database::{DatabaseConfig, ExpectedEngine};
 use sluice::domain::time::Timestamp;
 use sluice::registry::guests::{Credential, GuestIssueError, Guests};
 use sluice::store::access::guests;
@@ -35,6 +35,8 @@ fn open(look: &Look<'_>) -> Database {
         migrate_on_start: false,
         telemetry_retention_days: None,
         quarantine_retention_days: None,
+        store_engine: ExpectedEngine::Auto,
+        columnstore_after_days: None,
     };
     Database::open(&config, Metrics::new().unwrap().store).unwrap()
 }

@@ -52,6 +52,7 @@ impl Config {
             broker: sections::broker::BrokerConfig::read(&mut reader),
             database: sections::database::DatabaseConfig::read(&mut reader),
             ingest: sections::ingest::IngestConfig::read(&mut reader),
+            replica: sections::replica::ReplicaConfig::read(&mut reader),
             downlink: sections::downlink::DownlinkConfig::read(&mut reader),
             mqtt_api: sections::mqtt_api::MqttApiConfig::read(&mut reader),
             links: sections::links::LinksConfig::read(&mut reader),

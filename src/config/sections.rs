@@ -21,3 +21,4 @@ pub mod mqtt_api;
 mod names;
 pub(crate) mod process;
 pub(crate) mod public;
+pub mod replica;

@@ -5,7 +5,7 @@
 use super::nearest::nearest;
 use super::sections::{
     access, broker, certificates, console, database, downlink, est, http, ingest, links, mqtt_api,
-    process, public,
+    process, public, replica,
 };
 use super::setting::Setting;
 
@@ -21,8 +21,13 @@ pub struct Area {
 }
 
 /// All settings, by area.
-pub const AREAS: [Area; 13] = [
+pub const AREAS: [Area; 14] = [
     Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
+    Area {
+        name: "replica",
+        doc: "Replicas: several daemons that share the messages of one broker.",
+        settings: replica::SETTINGS,
+    },
     Area {
         name: "database",
         doc: "The connection to Postgres, and how long data is kept there.",
@@ -112,7 +117,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 120] = [
+    const PROMISED: [(&str, Option<&str>); 126] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -133,11 +138,17 @@ mod tests {
         ("MQTT_SESSION_EXPIRY_SECONDS", Some("604800")),
         ("MQTT_RECEIVE_MAXIMUM", Some("16000")),
         ("MQTT_MAX_PACKET_BYTES", Some("16777216")),
+        ("REPLICA_ORDINAL", None),
+        ("ORPHAN_AFTER_SECONDS", Some("60")),
+        ("ADOPT_ORPHANS", Some("0")),
+        ("DRAIN_PATIENCE_SECONDS", Some("60")),
         ("DATABASE_URL", None),
         ("PG_POOL_MAX", Some("8")),
         ("MIGRATE_ON_START", Some("1")),
         ("TELEMETRY_RETENTION_DAYS", Some("30")),
         ("QUARANTINE_RETENTION_DAYS", Some("14")),
+        ("STORE_ENGINE", Some("auto")),
+        ("COLUMNSTORE_AFTER_DAYS", Some("0")),
         ("CERT_AUTH_ENABLED", Some("0")),
         ("REQUIRE_TOKEN", Some("1")),
         ("AUTO_PROVISION", Some("0")),

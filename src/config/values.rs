@@ -31,6 +31,8 @@ pub struct Config {
     pub est: sections::est::EstConfig,
     /// Public credentials.
     pub public: sections::public::PublicConfig,
+    /// Replicas on one broker.
+    pub replica: sections::replica::ReplicaConfig,
     /// Logging and shutdown.
     pub process: sections::process::ProcessConfig,
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::config::sections::certificates::CnFormat;
 use crate::config::sections::issuer::{IssuerConfig, IssuerKeySource};
 use crate::config::sections::public::websocket_origin;
+use crate::config::sections::replica::ends_in_ordinal;
 use crate::config::values::Config;
 use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 
@@ -14,7 +15,7 @@ use crate::domain::quarantine_sampling::QUARANTINE_PAYLOAD_MAX;
 const GOOD_TOKEN_CHARS: usize = 24;
 
 /// The warnings about all settings.
-const WARNINGS: [fn(&Config) -> Option<String>; 14] = [
+const WARNINGS: [fn(&Config) -> Option<String>; 15] = [
     no_authentication,
     auto_provision,
     unencrypted_login,
@@ -29,6 +30,7 @@ const WARNINGS: [fn(&Config) -> Option<String>; 14] = [
     unencrypted_guests,
     token_on_shared_topic,
     secrets_over_mqtt,
+    unfixed_client_id,
 ];
 
 /// The warnings about one issuer of tokens.
@@ -146,6 +148,19 @@ fn unreplayable_payloads(config: &Config) -> Option<String> {
         format!(
             "MAX_PAYLOAD_BYTES={max} is more than the {QUARANTINE_PAYLOAD_MAX} bytes that quarantine keeps: a larger \
              message that is refused cannot be replayed"
+        )
+    })
+}
+
+fn unfixed_client_id(config: &Config) -> Option<String> {
+    let broker = &config.broker;
+    let group = broker.share_group.as_ref()?;
+    (!ends_in_ordinal(&broker.client_id)).then(|| {
+        format!(
+            "MQTT_SHARE_GROUP={group} and MQTT_CLIENT_ID={} does not end in a number: the broker keeps the share of each replica \
+             under its client id, also while it is away, so each needs a fixed one; use sluice-%ordinal, or sluice-0, sluice-1 \
+             and so on",
+            broker.client_id
         )
     })
 }
@@ -275,6 +290,10 @@ mod tests {
                 "reads the ADMIN_TOKEN",
             ),
             (&[("MQTT_API_SECRETS", "1"), ("MQTT_API_CALLERS", "a=admin")], "cross the broker"),
+            (
+                &[("MQTT_SHARE_GROUP", "g"), ("MQTT_CLIENT_ID", "a-x2x92")],
+                "does not end in a number",
+            ),
         ] {
             let warnings = Config::load(&environment(pairs)).unwrap().config.warnings();
             assert!(
@@ -288,6 +307,7 @@ mod tests {
             &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://[::1]:9002/")],
             &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "wss://b.example")],
             &[("REQUIRE_TOKEN", "0"), ("CERT_AUTH_ENABLED", "1")],
+            &[("MQTT_SHARE_GROUP", "g"), ("MQTT_CLIENT_ID", "sluice-0")],
         ] {
             assert_eq!(
                 Config::load(&environment(quiet)).unwrap().config.warnings(),

@@ -159,8 +159,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "MQTT_CLIENT_ID",
         "sluice",
         CLIENT_ID,
-        "The client id of Sluice. The broker keeps messages for the session of this client id, so it must stay the same. Each \
-         replica needs its own.",
+        "The client id of Sluice. The broker keeps messages for its session, so it must stay the same. Each replica needs its own: \
+         %ordinal stands for its number.",
     ),
     Setting::with_default(
         "MQTT_TOPIC",
@@ -261,7 +261,7 @@ impl BrokerConfig {
             username,
             password,
             jwt,
-            client_id: reader.text("MQTT_CLIENT_ID"),
+            client_id: super::replica::with_ordinal(reader),
             topic: reader.text("MQTT_TOPIC"),
             share_group: reader.optional_text("MQTT_SHARE_GROUP"),
             tls: BrokerTls::read(reader),

@@ -8,7 +8,7 @@ use crate::support::port;
 use crate::support::postgres::{PASSWORD, Postgres};
 
 /// The settings that are on or off.
-const SWITCHES: [&str; 15] = [
+const SWITCHES: [&str; 16] = [
     "MQTT_TLS",
     "MIGRATE_ON_START",
     "CERT_AUTH_ENABLED",
@@ -21,6 +21,7 @@ const SWITCHES: [&str; 15] = [
     "MQTT_API_SECRETS",
     "CERT_RENEW_OVER_MQTT",
     "CERT_RENEW_PROOF",
+    "ADOPT_ORPHANS",
     "CONSOLE",
     "CONSOLE_VIEWER_PAYLOADS",
     "CONSOLE_PROXY_LOGIN",

@@ -4,9 +4,12 @@
 //! [`listeners`] and [`hooks`] answer HTTP, [`subscription`] starts the session with the broker,
 //! [`maintenance`] the periodic tasks, [`spine`] the path of a message, [`links`] the connections to
 //! other brokers, and [`exchange`] the path of requests and of messages to devices, also of
-//! [`device_errors`].
+//! [`device_errors`]. [`draining`] ends this replica on purpose and watches the others; [`adoption`]
+//! stores what waits for one that is gone.
 
+pub(crate) mod adoption;
 mod device_errors;
+mod draining;
 mod exchange;
 mod hooks;
 mod links;
@@ -116,11 +119,12 @@ struct Daemon {
     abandon: CancellationToken,
 }
 
-/// Runs the daemon until `stop` is cancelled.
+/// Runs the daemon until `stop` is cancelled, or until it is drained, which `drain` orders too.
 pub async fn run(
     config: Config,
     settings: Vec<Effective>,
     stop: CancellationToken,
+    drain: Arc<Notify>,
 ) -> Result<(), RunError> {
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let links = config.links.path.as_deref().map_or_else(|| Ok(LinkSet::default()), file::load)?;
@@ -170,7 +174,7 @@ pub async fn run(
     daemon.start_hooks(&mut ops).await?;
     daemon.start_public(&mut ops).await?;
     daemon.start_est(&mut ops).await?;
-    let ended = daemon.run(&mut ops).await;
+    let ended = daemon.run(&mut ops, drain).await;
     ops_stop.cancel();
     ops.finish(CLOSE_TIMEOUT).await;
     // A connection that a query without an answer holds never returns to the pool.
@@ -185,8 +189,9 @@ pub async fn run(
 // === impl Daemon ===
 
 impl Daemon {
-    async fn run(&self, ops: &mut Tasks) -> Result<(), RunError> {
+    async fn run(&self, ops: &mut Tasks, drain: Arc<Notify>) -> Result<(), RunError> {
         let mut tasks = Tasks::default();
+        self.start_draining(&mut tasks, drain);
         let subscription = match self.prepare_and_subscribe(&mut tasks).await {
             Ok(Some(subscription)) => subscription,
             not_subscribed => {
@@ -200,6 +205,7 @@ impl Daemon {
         self.start_maintenance(&mut tasks);
         let exchange = self.start_exchange(&mut tasks);
         let links = self.start_links(&mut tasks, self.links.subscribe());
+        self.start_orphan_watch(&mut tasks, links.plan.clone());
         self.start_spine(&mut tasks, subscription, links, &exchange);
         // It ends when its last user has ended.
         drop(exchange);
@@ -207,6 +213,7 @@ impl Daemon {
         let ended_task = tokio::select! {
             ended_task = tasks.watch(&self.stop) => ended_task,
             ended_task = ops.watch(&self.stop) => ended_task,
+            () = self.drained() => None,
         };
         self.stop.cancel();
         tracing::info!("stopping: Sluice receives no further messages, and stores those it has");

@@ -1,18 +1,20 @@
 //! The command line: parses the arguments, runs one command, returns its exit code.
 //!
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
-//! operate it, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
+//! operate it, [`drain`] and [`adopt`] end a replica and its session, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
 //! [`retention`], [`explain`] and [`tail`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
 pub(crate) mod access;
+pub(crate) mod adopt;
 pub(crate) mod audit;
 pub(crate) mod certificates;
 pub(crate) mod config;
 pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod downlink;
+pub(crate) mod drain;
 pub(crate) mod explain;
 mod explain_cached;
 mod explain_link;
@@ -96,6 +98,26 @@ enum Command {
     /// Ask the running daemon whether it is ready: exit code 0 yes, 1 no, 69 no answer
     #[command(after_help = "Examples:\n  sluice health\n  sluice health --live")]
     Health(health::HealthArgs),
+    /// Let the running daemon leave its share group and end, with nothing left at the broker
+    #[command(
+        after_help = "The daemon unsubscribes, stores and acknowledges what waits for it, ends its session at the broker, removes its row of \
+            broker_sessions, and ends with exit code 0. SIGUSR1 orders the same. Unlike after SIGTERM, the broker keeps nothing for \
+            it. After DRAIN_PATIENCE_SECONDS the daemon gives up and subscribes again.\n\n\
+            The command uses the API of the daemon with ADMIN_TOKEN or the token of an admin. Exit code 0 when it is drained, 1 when \
+            the drain is refused or given up, 69 when no daemon answers, 78 when the token is wrong.\n\n\
+            Examples:\n  sluice drain\n  sluice drain --url http://sluice-2:8080 --token-file admin.token --output json"
+    )]
+    Drain(drain::DrainArgs),
+    /// Store what waits at the broker for a replica that is gone, and end its session
+    #[command(
+        after_help = "A replica of a share group that ends without a drain leaves an orphaned session: the broker keeps its share of the \
+            messages for it. The command connects as that replica, does every check, stores the messages, ends the session, and \
+            removes the row of broker_sessions. It refuses while the replica was seen within ORPHAN_AFTER_SECONDS.\n\n\
+            Exit code 0 when the session has ended, 1 when its replica runs or another command adopts it, 64 when the replica is not \
+            known or its session is at another broker, 69 when the broker or Postgres is unavailable or the replica came back.\n\n\
+            Example:\n  sluice adopt sluice-2"
+    )]
+    Adopt(adopt::AdoptArgs),
     /// Apply the pending migrations of the database schema and create the partitions
     #[command(after_help = "Example:\n  DATABASE_URL=postgres:///sluice sluice migrate")]
     Migrate,
@@ -273,6 +295,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         match cli.command {
             Command::Run => Box::pin(run::run(config, loaded.effective)).await,
             Command::Health(args) => health::run(args, &config).await,
+            Command::Drain(args) => drain::run(args, &config, output).await,
+            Command::Adopt(args) => Box::pin(adopt::run(args, &config, output)).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Retention(args) => retention::run(args, &config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,

@@ -14,4 +14,5 @@ mod isolation;
 mod links;
 mod links_file;
 mod local_files;
+mod replicas;
 pub(crate) mod report;

@@ -6,7 +6,7 @@
 //! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
-//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`probe`], [`finding`].
+//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`replica`], [`probe`], [`finding`].
 
 pub mod base64_text;
 pub mod batch;
@@ -39,6 +39,7 @@ pub mod redact;
 pub mod refusal;
 pub mod registry_change;
 pub mod remote;
+pub mod replica;
 pub mod search;
 pub mod time;
 pub(crate) mod time_range;

@@ -43,6 +43,7 @@ pub(crate) use endpoints::access::{read_action, read_subject};
 pub(crate) use endpoints::certificates::IssuedCertificate;
 pub(crate) use endpoints::dead_letters::{DiscardedLetters, QueuedAgain};
 pub(crate) use endpoints::devices::{AddedDevice, DeviceToken, RemovedDevice};
+pub(crate) use endpoints::drain::DrainView;
 pub(crate) use endpoints::enrolment_codes::MadeEnrolmentCode;
 pub(crate) use endpoints::explain::Explained;
 pub(crate) use endpoints::links::{ForgottenLink, RefilledPeriod};

@@ -1,11 +1,12 @@
 //! Life of the process: tasks with owners and names, one stop signal for all, and readiness with
 //! its reasons. It has no task of its own.
 //!
-//! [`backoff`] spaces attempts. [`health_reporter`] reports one component to readiness and log;
+//! [`backoff`] spaces attempts. [`draining`] is the state of a drain. [`health_reporter`] reports one component to readiness and log;
 //! [`outage_log`] decides which of its failures get a line. [`file_watch`] reads a file again when it
 //! changes.
 
 pub(crate) mod backoff;
+pub mod draining;
 pub(crate) mod file_watch;
 pub(crate) mod health_reporter;
 pub(crate) mod outage_log;

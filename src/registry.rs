@@ -6,7 +6,8 @@
 //! to its proof at the broker. [`access_rules`] keeps the broker's access rules equal to the
 //! registry. [`authority_watch`] reports the end of the authority. [`guests`] issues short-lived
 //! public credentials. [`enrolment`] makes the codes of first certificates and redeems them. [`operators`] makes the
-//! tokens of people. [`health`] is how its tasks report faults.
+//! tokens of people. [`replicas`] says which replicas may drain, and which sessions are orphaned.
+//! [`health`] is how its tasks report faults.
 //!
 //! Everything that signs follows one order: judge the request, plan, reserve the serial number,
 //! sign, store the row. A refusal stores nothing, and a power cut leaves a record of every number
@@ -21,6 +22,7 @@ pub(crate) mod enrolment;
 pub mod guests;
 mod health;
 pub(crate) mod operators;
+pub(crate) mod replicas;
 pub(crate) mod revocation;
 pub(crate) mod tenants;
 

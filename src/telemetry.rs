@@ -29,5 +29,6 @@ pub mod metrics;
 pub(crate) mod mqtt_api;
 pub(crate) mod pulse;
 pub(crate) mod replays;
+pub(crate) mod replicas;
 pub(crate) mod revocation;
 pub(crate) mod store;

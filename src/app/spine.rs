@@ -46,6 +46,8 @@ impl Daemon {
         let keep = broker_sessions::keep(
             database.pool().clone(),
             config.broker.client_id.clone(),
+            config.replica.orphan_after,
+            self.api.drain.clone(),
             sessions,
             stop.clone(),
         );

@@ -21,10 +21,10 @@ use crate::store::schema::migrate::SchemaError;
 
 /// Chunks of messages between the broker and the spine; one chunk is the result of one read of the
 /// socket.
-const DELIVERIES_QUEUE: usize = 64;
+pub(super) const DELIVERIES_QUEUE: usize = 64;
 
 /// Lists of acknowledgements between the writer and the broker.
-const ACKS_QUEUE: usize = 64;
+pub(super) const ACKS_QUEUE: usize = 64;
 
 /// If Postgres does not answer within this time, the session subscribes without it. Otherwise the
 /// broker would acknowledge messages for a session that does not exist yet, and drop them.
@@ -128,7 +128,8 @@ impl Daemon {
             memory,
             deliveries_in,
             acks,
-        );
+        )
+        .draining(self.api.drain.clone());
         tasks
             .spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
         Subscription { deliveries, acks: acks_in, sessions, absence: None }

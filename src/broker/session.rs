@@ -7,13 +7,14 @@
 //! [`receive_buffer`] is what it received, [`write_buffer`] what it writes, [`timers`] when it
 //! acts. [`inflight`], [`window`] and [`read_pacing`] limit it; [`acks`] brings acknowledgements
 //! back. [`subscription`], [`backlog`] and [`resumed_identifiers`] compare with earlier
-//! connections.
+//! connections. `leaving` ends a connection on purpose, and the session with a drain.
 
 pub(crate) mod acks;
 pub(crate) mod backlog;
 pub(crate) mod connection;
 pub mod context;
 pub(crate) mod inflight;
+mod leaving;
 pub(crate) mod read_pacing;
 pub(crate) mod receive_buffer;
 pub(crate) mod resumed_identifiers;
@@ -38,6 +39,7 @@ use crate::domain::message::{AckToken, ConnectionId, Delivery};
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::backoff::Backoff;
+use crate::lifecycle::draining::{DrainDesk, DrainPhase};
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::telemetry::broker::BrokerMetrics;
 use connection::{Connection, LastingState};
@@ -86,11 +88,34 @@ impl BrokerSession {
         readiness.unwell(COMPONENT, "not connected to the broker yet");
         let pacing = ReadPacing::new(linger);
         Self {
-            context: SessionContext { config, metrics, readiness, clock, pacing },
+            context: SessionContext {
+                config,
+                metrics,
+                readiness,
+                clock,
+                pacing,
+                drain: DrainDesk::default(),
+                is_adopting: false,
+            },
             memory,
             deliveries,
             acks,
         }
+    }
+
+    /// The session that leaves its share group when `desk` says so.
+    #[must_use]
+    pub fn draining(mut self, desk: DrainDesk) -> Self {
+        self.context.drain = desk;
+        self
+    }
+
+    /// The session of another replica, which is only drained. The first failure gives it up: the other
+    /// replica may be back.
+    #[must_use]
+    pub fn adopting(mut self, desk: DrainDesk) -> Self {
+        self.context.is_adopting = true;
+        self.draining(desk)
     }
 
     /// Runs until `stop`. Then it closes `deliveries` and writes acknowledgements until `acks` is
@@ -122,6 +147,10 @@ impl BrokerSession {
                     };
                     let mut connection = start_connection(&context, connects, connected, lasting);
                     let Err(error) = connection.run(&deliveries, &stop).await else {
+                        if connection.is_empty() {
+                            connection.end_session().await;
+                            return end_drained(&context, deliveries, acks, stop, patience).await;
+                        }
                         let state = "stopping: Sluice reads no further messages";
                         context.readiness.unwell(COMPONENT, state);
                         drop(deliveries);
@@ -130,6 +159,10 @@ impl BrokerSession {
                     error
                 }
             };
+            if context.is_adopting {
+                context.drain.give_up(&adoption_fault(&error));
+                break;
+            }
             if matches!(error, BrokerError::LoginAges) {
                 tracing::info!("{error}");
                 continue;
@@ -180,6 +213,35 @@ fn start_connection<'a>(
         lasting.resumed.forget();
     }
     Connection::new(context, ConnectionId(connects), connected, lasting)
+}
+
+/// The session at the broker has ended: waits for the end of the daemon.
+async fn end_drained(
+    context: &SessionContext,
+    deliveries: mpsc::Sender<Vec<Delivery>>,
+    mut acks: mpsc::Receiver<Vec<AckToken>>,
+    stop: CancellationToken,
+    patience: Duration,
+) {
+    context.readiness.unwell(COMPONENT, "drained: the session at the broker has ended");
+    context.drain.reach(DrainPhase::SessionEnded);
+    leaving::wait_for_stop(deliveries, &mut acks, stop.cancelled()).await;
+    let _late_ones_are_void =
+        timeout(patience, drop_acks_to_the_end(&mut acks, &context.metrics)).await;
+}
+
+fn adoption_fault(error: &BrokerError) -> String {
+    match error {
+        _ if error.is_takeover() => {
+            "the replica is back: it has taken over its session, with all that is not stored".into()
+        }
+        BrokerError::Closed => {
+            "the broker closed the connection without a reason; if the replica is back, it has taken over its session, with all \
+             that is not stored; otherwise run the command again"
+                .into()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// Without a connection, every acknowledgement is void. Never resolves, and never blocks the

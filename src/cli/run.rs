@@ -4,12 +4,14 @@
 
 use std::io;
 use std::process;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, RunError};
@@ -21,7 +23,10 @@ use crate::telemetry::logs;
 /// Grace beyond `SHUTDOWN_TIMEOUT_SECONDS`; then the process exits whatever still runs.
 const OVERTIME: Duration = Duration::from_secs(3);
 
-/// Runs until SIGTERM or SIGINT; a second one ends it at once.
+/// What signals cause: the stop, and the order to drain.
+type Signals = (CancellationToken, Arc<Notify>);
+
+/// Runs until SIGTERM or SIGINT; a second one ends it at once. SIGUSR1 drains it.
 pub async fn run(config: Config, settings: Vec<Effective>) -> Result<Exit, Failure> {
     logs::init(&config.process.log_level, config.process.log_format)
         .map_err(|error| Failure::new(Exit::Config, format!("cannot set up the log: {error}")))?;
@@ -30,11 +35,13 @@ pub async fn run(config: Config, settings: Vec<Effective>) -> Result<Exit, Failu
         tracing::warn!("{warning}");
     }
     let stop = CancellationToken::new();
-    watch_signals(stop.clone(), config.process.shutdown_timeout).map_err(|error| {
+    let drain = Arc::new(Notify::new());
+    let signals = (stop.clone(), Arc::clone(&drain));
+    watch_signals(signals, config.process.shutdown_timeout).map_err(|error| {
         Failure::new(Exit::Internal, format!("cannot install signal handlers: {error}; the daemon could not be stopped cleanly, and exits"))
     })?;
     // It is large, and the command line has other futures beside it.
-    let ended = Box::pin(app::run(config, settings, stop)).await;
+    let ended = Box::pin(app::run(config, settings, stop, drain)).await;
     match ended {
         Ok(()) => {
             tracing::info!("stopped");
@@ -49,10 +56,10 @@ pub async fn run(config: Config, settings: Vec<Effective>) -> Result<Exit, Failu
 
 /// Handles signals on its own thread, which nothing else can block; the handlers are installed on
 /// return.
-fn watch_signals(stop: CancellationToken, patience: Duration) -> io::Result<()> {
+fn watch_signals(signals: Signals, patience: Duration) -> io::Result<()> {
     let (ready, is_ready) = sync_channel(1);
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let follow = move || runtime.block_on(follow_signals(stop, patience, &ready));
+    let follow = move || runtime.block_on(follow_signals(signals, patience, &ready));
     thread::Builder::new().name("signals".to_owned()).spawn(follow)?;
     is_ready.recv().map_err(io::Error::other)?
 }
@@ -60,23 +67,25 @@ fn watch_signals(stop: CancellationToken, patience: Duration) -> io::Result<()> 
 /// The first signal stops the daemon in order. A second one, or the timeout, exits at once;
 /// acknowledged messages are stored already.
 async fn follow_signals(
-    stop: CancellationToken,
+    (stop, drain): Signals,
     patience: Duration,
     ready: &SyncSender<io::Result<()>>,
 ) {
-    let installed = signal(SignalKind::terminate())
-        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut term, mut int) = match installed {
+    let installed = signal(SignalKind::terminate()).and_then(|term| {
+        Ok((term, signal(SignalKind::interrupt())?, signal(SignalKind::user_defined1())?))
+    });
+    let (mut term, mut int, mut usr1) = match installed {
         Ok(signals) => signals,
         Err(error) => return drop(ready.send(Err(error))),
     };
     if ready.send(Ok(())).is_err() {
         return;
     }
-    let mut next = async || {
+    let mut next = async || loop {
         tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+            _ = term.recv() => return,
+            _ = int.recv() => return,
+            _ = usr1.recv() => drain.notify_one(),
         }
     };
     next().await;

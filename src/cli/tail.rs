@@ -234,7 +234,7 @@ fn unreachable_daemon(source: &TailSource, error: &WebError) -> Failure {
     ))
 }
 
-fn read_token(path: &Path) -> Result<String, Failure> {
+pub(super) fn read_token(path: &Path) -> Result<String, Failure> {
     let unusable =
         |why: &str| Failure::new(Exit::Config, format!("--token-file {}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| unusable(&error.to_string()))?;

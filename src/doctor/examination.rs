@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::report::{CheckRow, DoctorReport, DoctorStep};
-use super::{access_rules, isolation, links, links_file, local_files};
+use super::{access_rules, isolation, links, links_file, local_files, replicas};
 use crate::broker::exchange::needed_writes;
 use crate::broker::tools::inspect::Inspector;
 use crate::clock;
@@ -27,16 +27,17 @@ use crate::store::schema::{inspect_schema, inspect_server};
 const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The checks that need a connection to the broker.
-const BROKER_CHECKS: [&str; 5] = [
+const BROKER_CHECKS: [&str; 6] = [
     "broker subscription",
     "broker delivery",
+    "broker share group",
     "broker window",
     "broker publishing",
     "broker statistics",
 ];
 
 /// The checks that need a connection to Postgres.
-const POSTGRES_CHECKS: [&str; 10] = [
+const POSTGRES_CHECKS: [&str; 11] = [
     "Postgres safety",
     "Postgres connections",
     "Postgres privileges",
@@ -46,6 +47,7 @@ const POSTGRES_CHECKS: [&str; 10] = [
     "partitions",
     "retention",
     "readers",
+    "replicas",
     "links",
 ];
 
@@ -123,9 +125,11 @@ impl Examination<'_> {
         let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
         let broker = Inspector::new(&config.broker, needed_window);
         if self.check("broker", broker.connection()).await {
-            let [subscription, delivery, window, publishing, sys_values] = BROKER_CHECKS;
+            let [subscription, delivery, share_group, window, publishing, sys_values] =
+                BROKER_CHECKS;
             self.check(subscription, broker.subscription()).await;
             self.check(delivery, broker.delivery()).await;
+            self.check(share_group, broker.share_group()).await;
             self.check(window, broker.window()).await;
             let writes = needed_writes::of(&config.mqtt_api);
             self.check(publishing, broker.writes(&writes)).await;
@@ -150,6 +154,7 @@ impl Examination<'_> {
             partitions,
             retention,
             readers,
+            replicas_seen,
             others,
         ] = POSTGRES_CHECKS;
         let migrates = config.database.migrate_on_start;
@@ -164,6 +169,7 @@ impl Examination<'_> {
         self.check(partitions, ahead).await;
         self.check(retention, check_retention(config, database)).await;
         self.check(readers, inspect_schema::readers(database)).await;
+        self.check(replicas_seen, replicas::check(config, database)).await;
         self.check(others, links::check(database, config.links.path.as_deref())).await;
     }
 

@@ -13,7 +13,7 @@ use crate::link::overview::UP;
 
 /// Components and their names for people, in their order. Several may share a name: the writer is
 /// part of what people call the database.
-const LABELS: [(&str, &str); 17] = [
+const LABELS: [(&str, &str); 19] = [
     ("broker", "Broker"),
     ("database", "Database"),
     ("writer", "Writer"),
@@ -30,6 +30,8 @@ const LABELS: [(&str, &str); 17] = [
     ("api", "MQTT API"),
     ("outbox", "Outbox"),
     ("links", "Links"),
+    ("replicas", "Replicas"),
+    ("drain", "Drain"),
     ("start", "Start"),
 ];
 

@@ -5,7 +5,7 @@
 //! [`quarantine_facets`], [`replays`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificate_list`], [`certificates`],
 //! [`revocations`], [`ca`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
-//! [`operators`], [`audit`], [`settings`], [`access`], [`doctor`], [`live`]. An endpoint contains no SQL.
+//! [`operators`], [`audit`], [`settings`], [`access`], [`doctor`], [`live`], [`drain`]. An endpoint contains no SQL.
 
 pub(crate) mod access;
 pub(crate) mod audit;
@@ -19,6 +19,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod device_list;
 pub(crate) mod devices;
 pub(crate) mod doctor;
+pub(crate) mod drain;
 pub(crate) mod enrolment_codes;
 pub(crate) mod explain;
 pub(crate) mod links;

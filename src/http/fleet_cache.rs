@@ -44,6 +44,8 @@ pub(crate) struct FleetCache {
 #[derive(Clone, Copy)]
 pub(crate) struct FleetSource<'a> {
     pub database: &'a Database,
+    /// `ORPHAN_AFTER_SECONDS`.
+    pub orphan_after: Duration,
     /// Whether Postgres answered when it was probed last.
     pub is_up: bool,
     /// A count takes one of them.
@@ -166,7 +168,7 @@ impl FleetEntry {
         let started_at = Instant::now();
         let counted = timeout(PATIENCE, async {
             let _permit = source.permits.acquire().await;
-            KnownFleet::read(source.database, tenant).await
+            KnownFleet::read(source, tenant).await
         });
         let counted = counted.await;
         let failure = match counted {
@@ -190,13 +192,14 @@ impl FleetEntry {
 // === impl KnownFleet ===
 
 impl KnownFleet {
-    async fn read(database: &Database, tenant: Option<&TenantId>) -> Result<Self, String> {
+    async fn read(source: FleetSource<'_>, tenant: Option<&TenantId>) -> Result<Self, String> {
+        let FleetSource { database, orphan_after, .. } = source;
         let now = clock::now();
         let started_at = Instant::now();
         let crl = revocation_ledger::published(database.pool()).await;
         let crl = crl.map_err(|outage| outage.to_string())?;
         let answer_ms = started_at.elapsed().as_secs_f64() * 1000.0;
-        let counted = numbers(database.pool(), tenant, now.to_utc()).await;
+        let counted = numbers(database.pool(), tenant, now.to_utc(), orphan_after).await;
         let numbers = counted.map_err(|outage| outage.to_string())?;
         let revocation = match &numbers.last_revocation {
             // It may have been cleared meanwhile.

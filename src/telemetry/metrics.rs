@@ -23,6 +23,7 @@ use super::live::LiveMetrics;
 use super::log_writer;
 use super::mqtt_api::{MqttApiMetrics, RequestDrop};
 use super::replays::ReplayMetrics;
+use super::replicas::ReplicaMetrics;
 use super::revocation::RevocationMetrics;
 use super::store::StoreMetrics;
 
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub replay: IngestMetrics,
     /// Metrics of replay jobs.
     pub replays: ReplayMetrics,
+    /// Metrics of replicas on one broker.
+    pub replicas: ReplicaMetrics,
     /// Metrics of certificates.
     pub certificates: CertificateMetrics,
     /// Metrics of the console.
@@ -108,6 +111,7 @@ impl Metrics {
             hooks: HookMetrics::new(&registry)?,
             replay: ingest.for_replay()?,
             replays: ReplayMetrics::register(&registry)?,
+            replicas: ReplicaMetrics::register(&registry)?,
             link_ingest: ingest.links.clone(),
             ingest,
             certificates: CertificateMetrics::register(&registry)?,

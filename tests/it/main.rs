@@ -29,6 +29,7 @@ mod mqtt_api;
 mod pipeline;
 mod pki;
 mod public;
+mod replicas;
 mod retention;
 mod revocation;
 mod settings;

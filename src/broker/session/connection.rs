@@ -8,12 +8,13 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::UPDATE_SECONDS;
 use super::context::{ConnectedSession, SessionContext};
 use super::inflight::Inflight;
+use super::leaving::{Leaving, Parting};
 use super::receive_buffer::ReceiveBuffer;
 use super::resumed_identifiers::ResumedIdentifiers;
 use super::subscription::SubscriptionMemory;
@@ -25,7 +26,8 @@ use crate::broker::login::{self, Renewal};
 use crate::broker::transport::malformed::Malformed;
 use crate::broker::transport::mqtt_stream::MqttStream;
 use crate::broker::transport::outgoing::{
-    self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, MAIN_SUBSCRIPTION,
+    self, DROPPED_SUBSCRIPTION, DROPPED_TOPIC, FORMER_SUBSCRIPTIONS, LEFT_SUBSCRIPTIONS,
+    MAIN_SUBSCRIPTION,
 };
 use crate::broker::transport::packets::{Incoming, Publish};
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
@@ -69,6 +71,7 @@ pub struct Connection<'a> {
     renewal: Option<Renewal>,
     paused_until: Option<Instant>,
     window: InflightWindow,
+    leaving: Leaving,
 }
 
 // === impl Connection ===
@@ -106,6 +109,7 @@ impl<'a> Connection<'a> {
             renewal,
             paused_until: None,
             window: InflightWindow::new(window),
+            leaving: Leaving::new(&context.drain, now),
         }
     }
 
@@ -138,30 +142,24 @@ impl<'a> Connection<'a> {
         !self.timers.is_subscribing()
     }
 
+    /// Whether the loop ended because a drain has left nothing at the broker.
+    pub fn is_empty(&self) -> bool {
+        self.leaving.is_empty()
+    }
+
+    /// Ends the session at the broker, which holds no message of it.
+    pub async fn end_session(self) {
+        self.link.close(&outgoing::DISCONNECT_SESSION).await;
+    }
+
     /// Stops reading, then writes pending acknowledgements until `acks` closes or `patience`
     /// elapses, and disconnects.
-    pub async fn wind_down(mut self, patience: Duration) {
-        let writing = async {
-            while let Some(tokens) = self.next_acks().await {
-                self.acknowledge(tokens);
-                self.unwritten.flush(&mut self.link).await?;
-            }
-            Ok::<(), BrokerError>(())
-        };
-        match timeout(patience, writing).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                return tracing::warn!(
-                    %error,
-                    "the last acknowledgements were not sent; the broker redelivers their messages"
-                );
-            }
-            Err(_) => tracing::warn!(
-                "acknowledgements are still due at the shutdown timeout; \
-                 disconnecting, and the broker redelivers their messages"
-            ),
-        }
-        self.link.close(&outgoing::DISCONNECT).await;
+    pub async fn wind_down(self, patience: Duration) {
+        let keepalive = self.timers.keepalive().unwrap_or(FAR);
+        let Self { context, link, acks, unwritten, inflight, .. } = self;
+        let metrics = &context.metrics;
+        let parting = Parting { metrics, link, acks, unwritten, inflight, keepalive };
+        parting.wind_down(patience).await;
     }
 
     async fn run_loop(
@@ -169,7 +167,7 @@ impl<'a> Connection<'a> {
         deliveries: &mpsc::Sender<Vec<Delivery>>,
         stop: &CancellationToken,
     ) -> Result<(), BrokerError> {
-        self.unwritten.push(&outgoing::subscribe(&self.context.config)?);
+        self.unwritten.push(&self.leaving.begin(self.context, self.memory)?);
         self.unwritten.flush(&mut self.link).await?;
         self.handle_incoming()?;
         loop {
@@ -185,7 +183,13 @@ impl<'a> Connection<'a> {
                     Some(tokens) => self.acknowledge(tokens),
                     None => self.acks_open = false,
                 },
-                () = timer => self.run_timers(is_held_back)?,
+                () = timer => {
+                    self.run_timers(is_held_back)?;
+                    if self.has_left() {
+                        return Ok(());
+                    }
+                }
+                () = self.leaving.changed() => self.follow_order()?,
                 permit = deliveries.reserve(), if !self.received.is_empty() => match permit {
                     Ok(permit) => self.enqueue(permit),
                     Err(_) => return Ok(()),
@@ -233,6 +237,8 @@ impl<'a> Connection<'a> {
             Incoming::UnsubAck { packet_id: FORMER_SUBSCRIPTIONS, codes } => {
                 self.memory.record_unsubscribed(&codes);
             }
+            Incoming::UnsubAck { packet_id: LEFT_SUBSCRIPTIONS, codes } => self.handle_left(&codes),
+            Incoming::PingResp => self.leaving.answered(),
             Incoming::PubRel { packet_id } => self.unwritten.push(&outgoing::pubcomp(packet_id)),
             Incoming::Disconnect(reason) => {
                 return Err(login::dismissed(self.renewal.as_ref(), reason));
@@ -241,10 +247,7 @@ impl<'a> Connection<'a> {
             Incoming::ConnAck(connack) => {
                 return Err(login::second_connack(self.renewal.as_ref(), &connack));
             }
-            Incoming::SubAck { .. }
-            | Incoming::UnsubAck { .. }
-            | Incoming::PubAck { .. }
-            | Incoming::PingResp => {}
+            Incoming::SubAck { .. } | Incoming::UnsubAck { .. } | Incoming::PubAck { .. } => {}
         }
         Ok(())
     }
@@ -256,6 +259,7 @@ impl<'a> Connection<'a> {
         if publish.malformed {
             self.context.metrics.malformed.inc();
         }
+        self.leaving.received();
         self.received.receive(publish, self.inflight, self.resumed);
     }
 
@@ -324,27 +328,38 @@ impl<'a> Connection<'a> {
 
     /// Buffers acknowledgements for `tokens` and for all that wait in the channel, as one write.
     fn acknowledge(&mut self, tokens: Vec<AckToken>) {
-        let mut next = Some(tokens);
+        let (mut next, mut taken) = (Some(tokens), 0);
         while let Some(tokens) = next {
+            taken += tokens.len();
             let void = self.unwritten.acknowledge(tokens, self.inflight);
             self.context.metrics.void_acks.inc_by(void);
             next = self.acks.try_recv().ok();
         }
         self.window.watch(self.inflight.unacked(), &self.context.metrics);
+        self.leaving.count(taken, self.inflight.unacked());
     }
 
-    /// Waits for the next acknowledgements and pings meanwhile.
-    async fn next_acks(&mut self) -> Option<Vec<AckToken>> {
-        loop {
-            tokio::select! {
-                biased;
-                tokens = self.acks.recv() => return tokens,
-                () = sleep(self.timers.keepalive().unwrap_or(FAR)) => {
-                    self.unwritten.push(&outgoing::PINGREQ);
-                    self.unwritten.flush(&mut self.link).await.ok()?;
-                }
-            }
+    fn follow_order(&mut self) -> Result<(), BrokerError> {
+        let packets = self.leaving.follow_order(self.context, self.memory, &mut self.timers)?;
+        self.unwritten.push(&packets);
+        Ok(())
+    }
+
+    /// The codes of the UNSUBACK of a drain: this connection works, as after SUBACK.
+    fn handle_left(&mut self, codes: &[u8]) {
+        if self.leaving.unsubscribed(codes) {
+            self.timers.subscribe_answered();
+            self.context.metrics.connected.set(1);
+            self.health.worked(Instant::now().into_std());
         }
+    }
+
+    /// Whether a drain has left nothing at the broker.
+    fn has_left(&mut self) -> bool {
+        let is_idle =
+            self.inflight.unacked() == 0 && self.received.is_empty() && self.incoming.is_empty();
+        self.unwritten.push(self.leaving.look(is_idle));
+        is_idle && self.leaving.is_empty()
     }
 
     /// When the next timer is due.
@@ -356,7 +371,7 @@ impl<'a> Connection<'a> {
         let due = self.timers.next(self.link.last_received(), is_held_back);
         let login = self.renewal.as_ref().map(Renewal::next);
         let backlog_update = Some(now + Duration::from_secs(UPDATE_SECONDS));
-        [due, recheck, self.paused_until, login, backlog_update]
+        [due, recheck, self.paused_until, login, backlog_update, self.leaving.next()]
             .into_iter()
             .flatten()
             .min()

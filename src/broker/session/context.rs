@@ -9,6 +9,7 @@ use crate::broker::transport::packets::{ConnAck, Incoming};
 use crate::config::sections::broker::BrokerConfig;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::draining::DrainDesk;
 use crate::telemetry::broker::BrokerMetrics;
 
 /// Name of the session's component in readiness.
@@ -26,6 +27,10 @@ pub struct SessionContext {
     pub clock: Clock,
     /// Pause between two reads of the socket.
     pub pacing: ReadPacing,
+    /// Whether to leave the share group.
+    pub drain: DrainDesk,
+    /// Whether another replica's session is adopted: the first failure ends it.
+    pub is_adopting: bool,
 }
 
 /// A connection after CONNACK.

@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::backlog::SessionBacklog;
 use super::context::SessionContext;
 use crate::broker::error::BrokerError;
-use crate::broker::transport::outgoing;
+use crate::broker::transport::outgoing::{self, DROPPED_TOPIC};
 use crate::broker::transport::packets::ConnAck;
 use crate::domain::broker_subscription::{SessionMemory, Subscribed};
 use crate::domain::time::Timestamp;
@@ -132,6 +132,17 @@ impl SubscriptionMemory {
             self.session.filters.retain(|held| *held != former);
         }
         self.publish();
+    }
+
+    /// UNSUBSCRIBE for all filters that the session may have.
+    pub(super) fn leave(&self, context: &SessionContext) -> Result<BytesMut, BrokerError> {
+        let mut filters = self.session.filters.clone();
+        let own = context.config.filter();
+        if !filters.contains(&own) {
+            filters.push(own);
+        }
+        filters.push(DROPPED_TOPIC.to_owned());
+        outgoing::unsubscribe(outgoing::LEFT_SUBSCRIPTIONS, &filters)
     }
 
     /// Since when the broker may have held a message that arrives now.

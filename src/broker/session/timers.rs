@@ -46,6 +46,11 @@ impl Timers {
         self.subscribe_sent = None;
     }
 
+    /// Records that SUBSCRIBE was sent again.
+    pub fn subscribe_again(&mut self, now: Instant) {
+        self.subscribe_sent = Some(now);
+    }
+
     /// Whether SUBACK is outstanding.
     pub fn is_subscribing(&self) -> bool {
         self.subscribe_sent.is_some()

@@ -5,14 +5,16 @@
 //! joins `MQTT_SHARE_GROUP`, whose messages it would receive and lose. It leaves nothing at the
 //! broker.
 
-use super::inspect_findings::{ProbeReceipt, SCRATCH, judge_sys_values, judge_window};
+use super::inspect_findings::{
+    ProbeReceipt, SCRATCH, ShareReceipt, judge_share, judge_sys_values, judge_window,
+};
 use super::inspect_writes::try_writes;
 use super::inspector_connection::InspectorConnection;
 use super::publisher::MqttPublisher;
 use crate::broker::error::BrokerError;
 use crate::broker::exchange::needed_writes::NeededWrite;
 use crate::broker::transport::outgoing::DROPPED_TOPIC;
-use crate::config::sections::broker::BrokerConfig;
+use crate::config::sections::broker::{BrokerConfig, SHARE_PREFIX};
 use crate::domain::finding::Finding;
 use crate::domain::topic::{MessageKind, Topic};
 
@@ -25,6 +27,9 @@ const WINDOW_STEP: usize = 100;
 
 /// Unanswered messages of the publishing connection.
 const PUBLISHER_WINDOW: u16 = 50;
+
+/// Messages to the members of a group of the inspection's own.
+const SHARED_MESSAGES: usize = 4;
 
 const VERSION_TOPIC: &str = "$SYS/broker/version";
 const UPTIME_TOPIC: &str = "$SYS/broker/uptime";
@@ -146,6 +151,41 @@ impl<'a> Inspector<'a> {
             ),
             Some(_) => Finding::ok(format!("a message published to {topic} came back")),
         }])
+    }
+
+    /// Checks that a shared subscription delivers: a broker may grant one and take it as a plain name.
+    /// No finding without `MQTT_SHARE_GROUP`.
+    pub async fn share_group(&self) -> BrokerCheck {
+        let Some(group) = &self.config.share_group else { return Ok(Vec::new()) };
+        let scratch = format!("{SCRATCH}/{}", self.mark);
+        let topic = ignored_topic(&self.config.topic, &self.mark).unwrap_or(scratch);
+        // A group of its own: the members of MQTT_SHARE_GROUP keep all their messages.
+        let filter = format!("{SHARE_PREFIX}{group}-doctor-{}/{topic}", self.mark);
+        let mut members = Vec::with_capacity(2);
+        for role in ["member-1", "member-2"] {
+            let mut member = self.connect(role, u16::MAX).await?;
+            match member.subscribe(&filter, false).await? {
+                0..=2 => members.push(member),
+                code => return Err(BrokerError::SubscriptionRefused { filter, code }),
+            }
+        }
+        let mut plain = self.connect("reader", u16::MAX).await?;
+        plain.subscribe(&topic, false).await?;
+        let mut writer = MqttPublisher::connect(&self.guest("writer"), PUBLISHER_WINDOW).await?;
+        for _ in 0..SHARED_MESSAGES {
+            writer.publish(&topic, &b"{}"[..]).await?;
+        }
+        let refused = writer.drain().await?.refused;
+        writer.close().await?;
+        let plain_count = plain.gather(SHARED_MESSAGES).await?;
+        plain.close().await;
+        let mut shares = Vec::with_capacity(members.len());
+        for mut member in members {
+            shares.push(member.gather(SHARED_MESSAGES).await?);
+            member.close().await;
+        }
+        let receipt = ShareReceipt { refused: refused > 0, plain: plain_count, shares };
+        Ok(vec![judge_share(SHARED_MESSAGES, &topic, &receipt)])
     }
 
     /// Measures how many messages the broker sends before the first acknowledgement.

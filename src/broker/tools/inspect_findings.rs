@@ -17,6 +17,55 @@ pub(super) struct ProbeReceipt {
     pub(super) is_bound: bool,
 }
 
+/// What the members of a share group received of the same messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ShareReceipt {
+    /// Whether the broker refused a message.
+    pub(super) refused: bool,
+    /// What a plain subscription received.
+    pub(super) plain: usize,
+    /// What each member received.
+    pub(super) shares: Vec<usize>,
+}
+
+/// Judges a shared subscription: its members together receive each message once.
+pub(super) fn judge_share(published: usize, topic: &str, receipt: &ShareReceipt) -> Finding {
+    let ShareReceipt { refused, plain, shares } = receipt;
+    let shared: usize = shares.iter().sum();
+    let each = shares.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    if *refused || (*plain == 0 && shared == 0) {
+        return Finding::warning(
+            format!("not checked: no message published to {topic} comes back to this user"),
+            format!("let this user read and write {topic} at the broker, and run the doctor again"),
+        );
+    }
+    match shared {
+        0 => Finding::error(
+            format!(
+                "the broker grants shared subscriptions and delivers nothing through them: of {published} messages published to \
+                 {topic}, a plain subscription received {plain} and two members of a share group none"
+            ),
+            "unset MQTT_SHARE_GROUP and run one daemon, or use a broker with shared subscriptions of MQTT 5",
+        ),
+        shared if shared == published => Finding::ok(format!(
+            "a share group delivers each message to one member: of {published} messages, two members received {each}"
+        )),
+        shared if shared > published => Finding::error(
+            format!(
+                "the broker does not share: of {published} messages published to {topic}, two members of a share group received \
+                 {each}"
+            ),
+            "unset MQTT_SHARE_GROUP and run one daemon: each replica would store every message",
+        ),
+        _ => Finding::error(
+            format!(
+                "the broker loses messages to a share group: of {published} published to {topic}, two members received {each}"
+            ),
+            "read the broker's log; until the cause is known, unset MQTT_SHARE_GROUP and run one daemon",
+        ),
+    }
+}
+
 /// Judges the window; `receive_maximum` is what Sluice announces, `needed` what two batches hold.
 pub(super) fn judge_window(
     receive_maximum: usize,
@@ -132,6 +181,24 @@ mod tests {
         }
         let narrow = judge(20, true);
         assert!(narrow.advice.unwrap().contains("max_inflight_messages in mosquitto.conf to 1500"));
+    }
+
+    #[test]
+    fn a_share_group_delivers_each_message_once() {
+        let judged = |refused, plain, shares: [usize; 2]| {
+            judge_share(4, "t", &ShareReceipt { refused, plain, shares: shares.to_vec() })
+        };
+        assert_eq!(judged(false, 4, [2, 2]).level, Severity::Ok);
+        assert_eq!(judged(false, 4, [4, 0]).level, Severity::Ok);
+        assert_eq!(judged(true, 0, [0, 0]).level, Severity::Warning);
+        assert_eq!(judged(false, 0, [0, 0]).level, Severity::Warning);
+        for (shares, says) in
+            [([0, 0], "delivers nothing"), ([4, 4], "does not share"), ([1, 2], "loses messages")]
+        {
+            let finding = judged(false, 4, shares);
+            assert_eq!(finding.level, Severity::Error);
+            assert!(finding.what.contains(says), "{}", finding.what);
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub const DROPPED_SUBSCRIPTION: u16 = 2;
 /// Packet identifier of the UNSUBSCRIBE from former subscriptions.
 pub const FORMER_SUBSCRIPTIONS: u16 = 3;
 
+/// Packet identifier of the UNSUBSCRIBE of a drain.
+pub const LEFT_SUBSCRIPTIONS: u16 = 4;
+
 /// PINGREQ.
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
 

@@ -18,7 +18,7 @@ use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
     access, audit, authority, ca, certificate_list, certificates, command_batches, commands,
-    dead_letters, device_list, devices, doctor, enrolment_codes, explain, links, live, me,
+    dead_letters, device_list, devices, doctor, drain, enrolment_codes, explain, links, live, me,
     operators, overview, quarantine, quarantine_facets, replays, revocations, settings, shadows,
     telemetry, tenants,
 };
@@ -164,6 +164,8 @@ fn of_the_daemon() -> Vec<Route> {
         get("/api/v1/doctor", "Examine settings, daemon, broker and Postgres, and show each finding with what to do", doctor::show).for_role(Viewer, Everything).patient(),
         stream("/api/v1/live", "Follow the decisions about messages as this daemon makes them, before the commit (Server-Sent Events)", live::stream).for_role(Viewer, InQuery),
         get("/api/v1/live/recent", "List the recent decisions that a search selects, the newest first", live::recent).for_role(Viewer, InQuery).payloads(PAYLOAD),
+        get("/api/v1/replica/drain", "Show how far the drain of this daemon is", drain::show),
+        post("/api/v1/replica/drain", "Let this daemon leave its share group, store what waits for it, end its session at the broker, and end", drain::order),
         get("/api/v1/settings", "Show the settings in force with their sources; secrets are masked", settings::show),
         post("/api/v1/access/check", "Show whether a client may do something with a topic, and which rule decides it", access::check).for_role(Operator, Everything),
         get("/api/v1/access/lint", "List rules of the access policy that never match, have no effect, or allow too much", access::lint).for_role(Viewer, Everything),

@@ -22,6 +22,7 @@ use crate::http::live::LiveDesk;
 use crate::http::session::Sessions;
 use crate::ingest::live_feed::LiveFeed;
 use crate::lifecycle::Readiness;
+use crate::lifecycle::draining::DrainDesk;
 use crate::quarantine::Quarantine;
 use crate::quarantine::replay_worker::ReplaySignal;
 use crate::registry::ActionContext;
@@ -68,6 +69,8 @@ pub struct Api {
     pub(crate) access: AccessRecord,
     /// The examinations of the doctor.
     pub(crate) doctor: DoctorDesk,
+    /// The drain of this daemon.
+    pub(crate) drain: DrainDesk,
     /// The decisions of the spine, for those who listen; `None`: no spine runs here.
     pub(crate) live: Option<LiveDesk>,
     pub(super) admin_token: AdminTokenHash,
@@ -104,6 +107,7 @@ impl Api {
             settings: Arc::default(),
             access: AccessRecord::default(),
             doctor: DoctorDesk::default(),
+            drain: DrainDesk::default(),
             live: None,
             admin_token,
             working_permits: Arc::new(Semaphore::new(WORKING_MAX)),
@@ -152,6 +156,7 @@ impl Api {
     pub(crate) fn fleet_source(&self) -> FleetSource<'_> {
         FleetSource {
             database: &self.database,
+            orphan_after: self.config.replica.orphan_after,
             is_up: self.pulse.gauges().is_database_up,
             permits: &self.working_permits,
         }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::revocation::RevocationView;
+use crate::domain::replica::ReplicaState;
 use crate::link::overview::LinkOverview;
 use crate::store::reads::fleet::{DeviceCounts, FleetNumbers, ReasonCount, ReplicaRow};
 use crate::telemetry::pulse::{PulsePoint, PulseRates, PulseSummary, STEP_SECONDS};
@@ -188,10 +189,12 @@ pub(crate) struct ReplicaView {
     pub client_id: String,
     /// When it subscribed last.
     pub subscribed_at: DateTime<Utc>,
-    /// When it last noted that it runs; it does so three times a minute.
+    /// When it last noted that it runs; it does so six times in `ORPHAN_AFTER_SECONDS`.
     pub seen_at: DateTime<Utc>,
-    /// Whether it noted so within the last minute.
+    /// Whether it noted so within `ORPHAN_AFTER_SECONDS`.
     pub is_running: bool,
+    /// `running`; `orphaned`: its share of the messages waits at the broker; `gone`: it has none.
+    pub state: String,
 }
 
 // === impl FlowView ===
@@ -273,7 +276,8 @@ impl ReasonView {
 
 impl From<&ReplicaRow> for ReplicaView {
     fn from(row: &ReplicaRow) -> Self {
-        let ReplicaRow { client_id, subscribed_at, seen_at, is_running } = row.clone();
-        Self { client_id, subscribed_at, seen_at, is_running }
+        let ReplicaRow { client_id, subscribed_at, seen_at, is_running, filters } = row.clone();
+        let state = ReplicaState::of(is_running, &filters).label().to_owned();
+        Self { client_id, subscribed_at, seen_at, is_running, state }
     }
 }

@@ -4,12 +4,15 @@
 //! Each query reads counters or a bounded range, or counts 100,000 devices in about 100 ms; the
 //! caller keeps the answer for some seconds.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::domain::ids::TenantId;
 use crate::domain::ports::Outage;
+use crate::store::access::replica_sessions::seen;
 use crate::store::error::StoreError;
 
 /// The most reasons that are shown.
@@ -68,10 +71,17 @@ const LAST_REVOCATION: &str = "SELECT r.certificate_id, c.tenant_id, c.device_id
     ORDER BY r.noticed_at DESC LIMIT 1";
 
 /// A row stays until an operator deletes it: those of daemons that are long gone are left out.
-const REPLICAS: &str = "SELECT client_id, subscribed_at, coalesce(seen_at, subscribed_at) AS seen_at, \
-        coalesce(seen_at, subscribed_at) > now() - interval '1 minute' AS is_running FROM broker_sessions \
-    WHERE subscribed_at IS NOT NULL AND coalesce(seen_at, subscribed_at) > now() - interval '1 day' \
-    ORDER BY client_id LIMIT $1";
+/// An orphaned session stays, however old.
+const REPLICAS: &str = concat!(
+    "SELECT client_id, coalesce(subscribed_at, seen_at) AS subscribed_at, \
+        coalesce(seen_at, subscribed_at) AS seen_at, filters, ",
+    seen!(),
+    " > now() - $2 AS is_running FROM broker_sessions \
+    WHERE coalesce(seen_at, subscribed_at) IS NOT NULL AND ( \
+        (subscribed_at IS NOT NULL AND coalesce(seen_at, subscribed_at) > now() - interval '1 day') \
+        OR EXISTS (SELECT FROM unnest(filters) AS filter WHERE filter LIKE '$share/%')) \
+    ORDER BY client_id LIMIT $1"
+);
 
 const REPLAYS: &str = "SELECT count(*) FROM quarantine_replays WHERE status = 'RUNNING' \
     AND ($1::text IS NULL OR tenant_id = $1)";
@@ -145,8 +155,10 @@ pub struct ReplicaRow {
     pub subscribed_at: DateTime<Utc>,
     /// When it last said that it runs.
     pub seen_at: DateTime<Utc>,
-    /// Whether it said so within the last minute.
+    /// Whether it said so lately.
     pub is_running: bool,
+    /// All filters that the broker may have.
+    pub filters: Vec<String>,
 }
 
 /// All numbers.
@@ -167,8 +179,9 @@ pub async fn numbers(
     pool: &PgPool,
     tenant: Option<&TenantId>,
     now: DateTime<Utc>,
+    orphan_after: Duration,
 ) -> Result<FleetNumbers, Outage> {
-    read(pool, tenant.map(TenantId::as_str), now)
+    read(pool, tenant.map(TenantId::as_str), now, orphan_after)
         .await
         .map_err(|error| StoreError::from(error).into())
 }
@@ -179,6 +192,7 @@ async fn read(
     pool: &PgPool,
     tenant: Option<&str>,
     now: DateTime<Utc>,
+    orphan_after: Duration,
 ) -> Result<FleetNumbers, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     sqlx::query(PATIENCE).execute(&mut *transaction).await?;
@@ -190,7 +204,8 @@ async fn read(
     let reasons = reasons(&mut transaction, tenant, now).await?;
     let last_revocation =
         sqlx::query_as(LAST_REVOCATION).bind(tenant).fetch_optional(&mut *transaction).await?;
-    let replicas = sqlx::query_as(REPLICAS).bind(REPLICAS_MAX).fetch_all(&mut *transaction).await?;
+    let query = sqlx::query_as(REPLICAS).bind(REPLICAS_MAX).bind(orphan_after);
+    let replicas = query.fetch_all(&mut *transaction).await?;
     let replays = sqlx::query_scalar(REPLAYS).bind(tenant).fetch_one(&mut *transaction).await?;
     transaction.rollback().await?;
     Ok(FleetNumbers { devices, certificates, weeks, reasons, last_revocation, replicas, replays })

@@ -261,6 +261,10 @@ fn every_json_answer_fits_its_documented_shape() {
     enrolment(&recorder);
     links(&recorder);
     people(&recorder);
+    // The last: a daemon that is ordered to drain ends soon.
+    recorder.get("/replica/drain", &[]);
+    recorder.post("/replica/drain", &[], &json!({}));
+    recorder.post("/replica/drain", &[], &json!({ "last": true }));
     let answers = recorder.answers.into_inner();
     let document = api.get("/openapi.json");
     let said = compare(&document.body, &json!(answers));

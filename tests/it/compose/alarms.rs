@@ -25,7 +25,7 @@ const OF_EVENTS: [&str; 3] =
     ["sluice_api_requests_total", "sluice_certificates_renewed_total", "sluice_commands"];
 
 /// What the rows of the dashboard are, in their order.
-const ROWS: [&str; 8] = [
+const ROWS: [&str; 9] = [
     "Ingest",
     "Latency and acknowledgement",
     "Refused, by reason",
@@ -34,6 +34,7 @@ const ROWS: [&str; 8] = [
     "Certificates",
     "The way back",
     "Links",
+    "Replicas",
 ];
 
 const RULES: &str = "compose/prometheus/rules/sluice.yml";

@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 28] = [
+const PAGES: [(&str, usize); 29] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
@@ -35,6 +35,7 @@ const PAGES: [(&str, usize); 28] = [
     ("how-to/live.md", 0),
     ("how-to/own-broker.md", 0),
     ("how-to/replay.md", 0),
+    ("how-to/scale.md", 0),
     ("how-to/shadow.md", 0),
     ("how-to/tokens-jwt.md", 0),
     ("how-to/upgrade.md", 0),
@@ -120,6 +121,14 @@ fn the_page_of_the_access_to_the_console_runs() {
 #[test]
 fn the_page_of_the_pages_of_the_console_runs() {
     run("how-to/console-pages.md");
+}
+
+#[test]
+fn the_page_of_replicas_runs() {
+    let machine = run("how-to/scale.md");
+    let member =
+        "SELECT string_agg(filters::text, '') FROM broker_sessions WHERE client_id = 'sluice-0'";
+    assert!(machine.value("sluice", member).starts_with("{$share/sluice/"));
 }
 
 #[test]

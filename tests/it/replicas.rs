@@ -1,0 +1,7 @@
+//! Replicas that come and go: drained, gone, adopted; and a broker whose share groups are none.
+
+mod drained;
+mod group;
+mod orphaned;
+mod plain_broker;
+mod probed;

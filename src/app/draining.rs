@@ -71,7 +71,10 @@ impl Daemon {
                 }
                 readiness.unwell(COMPONENT, "draining: other replicas receive the messages");
                 gauge.set(1);
-                tracing::info!(actor = desk.state().actor, "a drain is ordered");
+                tracing::info!(
+                    actor = desk.state().actor,
+                    "a drain is ordered: Sluice leaves the share group, and stores what waits for it"
+                );
                 let why = await_end(&desk, config.replica.drain_patience).await;
                 let Some(why) = why else { return std::future::pending().await };
                 tracing::warn!("the drain is given up: {why}; this replica is a member as before");

@@ -1,6 +1,7 @@
 //! The session with the broker: against a real Mosquitto, and against a scripted peer for what
 //! Mosquitto never does.
 
+mod leaving;
 mod memory;
 pub mod peer;
 mod refusals;

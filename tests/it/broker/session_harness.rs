@@ -65,6 +65,15 @@ impl SessionHarness {
 
     /// The same, with what an earlier run left.
     pub fn start_with(config: BrokerConfig, memory: SessionMemory) -> Self {
+        Self::start_as(config, memory, |session| session)
+    }
+
+    /// The same, with a session of a certain kind.
+    pub fn start_as(
+        config: BrokerConfig,
+        memory: SessionMemory,
+        kind: impl FnOnce(BrokerSession) -> BrokerSession,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -87,7 +96,7 @@ impl SessionHarness {
             out,
             back,
         );
-        let session = runtime.spawn(session.run(stop.clone(), DEADLINE));
+        let session = runtime.spawn(kind(session).run(stop.clone(), DEADLINE));
         let (deliveries, acks) = (Some(deliveries), Some(acks));
         Self {
             runtime,

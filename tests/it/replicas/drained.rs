@@ -116,3 +116,42 @@ fn a_drain_that_takes_too_long_is_given_up_and_the_member_stores_as_before() {
     daemon.wait_ready();
     assert!(group.has_row(1));
 }
+
+#[test]
+fn a_drain_outlasts_a_restart_of_the_broker_and_a_postgres_that_stores_nothing() {
+    let group = Group::new();
+    let [stays, leaves] = group.members::<2>();
+    leaves.1.kill9();
+    group.publish("timed-1", 0..4_000);
+    group.wait_rows("timed-1", 2_000);
+    let lock = Lock::on(&group.database, "telemetry");
+    leaves.1.start_again();
+    wait::until("it has received what waits", || {
+        leaves.1.get("/readyz").is_ok() && counted(&leaves.1, "sluice_inflight_unacked") > 0
+    });
+    leaves.1.signal("USR1");
+    wait::until("it drains", || leaves.1.log().contains("a drain is ordered"));
+    group.broker.stop();
+    group.broker.start_again();
+    drop(lock);
+    assert_eq!(leaves.1.wait(), 0, "{}", leaves.1.log());
+    group.wait_rows("timed-1", 4_000);
+    assert!(!group.has_row(1));
+    drop(stays);
+}
+
+#[test]
+fn the_work_of_a_drained_replica_passes_to_another() {
+    const PUBLISHES: &str = "this replica publishes the commands and documents";
+    let group = Group::new();
+    let leaving = group.settings(1);
+    let leaver = leaving.start();
+    leaver.wait_ready();
+    wait::until("it publishes", || leaver.log().contains(PUBLISHES));
+    let stays = group.settings(0).start();
+    stays.wait_ready();
+    assert!(!stays.log().contains(PUBLISHES));
+    assert_eq!(run_json(&leaving, &["drain"], 0)["drained"], true);
+    assert_eq!(leaver.wait(), 0);
+    wait::until("the other publishes", || stays.log().contains(PUBLISHES));
+}

@@ -1,13 +1,14 @@
 //! `sluice cert`: issue, import, list, show, renew, rotate, confirm, revoke.
 //!
 //! In reading order: [`issue`] (also renew and rotate), [`list`] (also show), [`revoke`]; [`files`]
-//! reads and creates the files they name. [`ca`], [`ca_init`], [`authority_paths`] and [`crl`] are
+//! reads and creates the files they name. [`ca`], [`ca_init`], [`ca_intermediate`], [`authority_paths`] and [`crl`] are
 //! `sluice ca` and `sluice crl`. A private key goes to the file named for it, and is printed only
 //! on request.
 
 pub(crate) mod authority_paths;
 pub(crate) mod ca;
 pub(crate) mod ca_init;
+pub(crate) mod ca_intermediate;
 pub(crate) mod crl;
 pub(crate) mod files;
 pub(crate) mod issue;

@@ -2,7 +2,7 @@
 //!
 //! An [`AuthorityCertificate`] verifies, an [`Authority`] signs; neither exists unchecked.
 //!
-//! [`create`] makes a new authority, [`sign`] signs for devices, [`broker_certificate`] for the
+//! [`create`] makes a new authority, [`intermediate`] one below it, [`sign`] signs for devices, [`broker_certificate`] for the
 //! broker, [`end`] warns before the end, [`error`] says why one cannot be used. It stores nothing
 //! in the registry.
 
@@ -10,6 +10,7 @@ pub mod broker_certificate;
 pub mod create;
 pub(crate) mod end;
 pub(crate) mod error;
+pub mod intermediate;
 pub mod sign;
 
 use std::fmt;

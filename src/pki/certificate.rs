@@ -55,6 +55,8 @@ pub(super) struct DistinguishedName {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Uses {
     pub(super) is_ca: bool,
+    /// How many authorities may stand below it; `None` means any number.
+    pub(super) path_length: Option<u32>,
     pub(super) signs_certificates: bool,
     pub(super) signs_crls: bool,
     /// Whether it is valid for clients: it lists `clientAuth`, or restricts no use.
@@ -246,7 +248,10 @@ impl Uses {
         let mut uses = Self { is_for_clients: true, ..Self::default() };
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
-                ParsedExtension::BasicConstraints(constraints) => uses.is_ca = constraints.ca,
+                ParsedExtension::BasicConstraints(constraints) => {
+                    uses.is_ca = constraints.ca;
+                    uses.path_length = constraints.path_len_constraint;
+                }
                 ParsedExtension::KeyUsage(usage) => {
                     uses.signs_certificates = usage.key_cert_sign();
                     uses.signs_crls = usage.crl_sign();

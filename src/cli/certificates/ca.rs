@@ -1,4 +1,4 @@
-//! `sluice ca`: init, show, bundle.
+//! `sluice ca`: init, issue-intermediate, show, bundle.
 //!
 //! It works on files alone and needs no database. It never overwrites a file: an existing one is
 //! checked and kept.
@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::authority_paths::{AuthorityPaths, crl_state, unusable};
-use super::ca_init;
+use super::{ca_init, ca_intermediate};
 use crate::clock;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields};
@@ -31,6 +31,12 @@ pub enum CaCommand {
         sluice ca init --server-name broker.example.org --server-name 192.0.2.7 --server-dir /etc/mosquitto/certs"
     )]
     Init(ca_init::InitArgs),
+    /// Create an intermediate authority below the root, for the devices of one cell
+    #[command(
+        after_help = "The root was made with `sluice ca init --intermediates`. No file is overwritten.\n\nExample:\n  \
+        sluice ca issue-intermediate --name 'Cell north' --cert north.crt --key north.key --crl north-crl.pem"
+    )]
+    IssueIntermediate(ca_intermediate::IntermediateArgs),
     /// Show the authority and the state of its key and its CRL; exit code 1 when one of them cannot
     /// be used
     #[command(after_help = "Example:\n  sluice ca show --cert ca.crt")]
@@ -45,6 +51,7 @@ pub fn run(command: CaCommand, config: &Config, output: OutputFormat) -> Result<
     let settings = &config.certificates;
     match command {
         CaCommand::Init(args) => ca_init::run(&args, settings, output),
+        CaCommand::IssueIntermediate(args) => ca_intermediate::run(&args, settings, output),
         CaCommand::Show(paths) => show(&paths.or(settings), output),
         CaCommand::Bundle(paths) => {
             let authority = open(paths.or(settings).cert()?, clock::now())?;

@@ -4,8 +4,8 @@
 //! new half would not fit. It writes an empty CRL for a new authority only: for an existing one
 //! that would admit revoked certificates.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::{Args, value_parser};
 use serde::Serialize;
@@ -25,7 +25,7 @@ use crate::pki::serial::Serial;
 use crate::pki::{crl, files};
 
 /// The number of an authority's first CRL.
-const FIRST_CRL_NUMBER: u64 = 1;
+pub(super) const FIRST_CRL_NUMBER: u64 = 1;
 /// Names of the files created for the broker.
 const SERVER_FILES: [&str; 4] = ["server-ca.crt", "server-ca.key", "server.crt", "server.key"];
 
@@ -40,6 +40,9 @@ pub struct InitArgs {
     /// How long the authority is valid; no device's certificate is valid longer
     #[arg(long, default_value_t = 3650, value_parser = value_parser!(u32).range(1..=36_500))]
     days: u32,
+    /// Let the authority sign intermediate authorities, one for each cell, besides devices
+    #[arg(long)]
+    intermediates: bool,
     /// Write an empty CRL for an existing authority; use it only if it never revoked a certificate
     #[arg(long)]
     empty_crl: bool,
@@ -57,7 +60,7 @@ pub struct InitArgs {
 
 /// One file and its state after the run.
 #[derive(Debug, Serialize)]
-struct AuthorityFile {
+pub(super) struct AuthorityFile {
     what: &'static str,
     path: PathBuf,
     state: FileState,
@@ -66,7 +69,7 @@ struct AuthorityFile {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum FileState {
+pub(super) enum FileState {
     Made,
     Kept,
     Missing,
@@ -101,16 +104,21 @@ pub fn run(
             &mut items,
         )?;
     }
-    rows(output, &["WHAT", "FILE", "STATE", "NOTE"], &items, |item| {
+    print(&items, output)?;
+    let is_bad = items.iter().any(|item| matches!(item.state, FileState::Missing | FileState::Bad));
+    Ok(if is_bad { Exit::Negative } else { Exit::Done })
+}
+
+/// Prints the files and their states.
+pub(super) fn print(items: &[AuthorityFile], output: OutputFormat) -> io::Result<()> {
+    rows(output, &["WHAT", "FILE", "STATE", "NOTE"], items, |item| {
         vec![
             item.what.to_owned(),
             item.path.display().to_string(),
             item.state.label().to_owned(),
             item.note.clone(),
         ]
-    })?;
-    let is_bad = items.iter().any(|item| matches!(item.state, FileState::Missing | FileState::Bad));
-    Ok(if is_bad { Exit::Negative } else { Exit::Done })
+    })
 }
 
 // === impl AuthorityFile, FileState ===
@@ -124,7 +132,7 @@ impl AuthorityFile {
         Self::new(what, path, FileState::Kept, "")
     }
 
-    fn made(what: &'static str, path: &Path, note: &str) -> Self {
+    pub(super) fn made(what: &'static str, path: &Path, note: &str) -> Self {
         Self::new(what, path, FileState::Made, note)
     }
 }
@@ -159,7 +167,8 @@ fn create_authority(
             cert.display()
         )));
     }
-    let (authority, secret) = create::found(&args.name, args.days, now).map_err(internal)?;
+    let found = if args.intermediates { create::found_root } else { create::found };
+    let (authority, secret) = found(&args.name, args.days, now).map_err(internal)?;
     let list = crl::sign::sign(&authority, FIRST_CRL_NUMBER, &[], hours, now).map_err(internal)?;
     // The certificate is written last: where it exists, the rest exists.
     write_new(key, secret.expose(), files::PRIVATE)?;
@@ -295,11 +304,11 @@ fn both_or_neither(cert: &Path, key: &Path) -> Result<bool, Failure> {
 }
 
 /// Whether `path` exists, a dangling link included.
-fn exists(path: &Path) -> bool {
+pub(super) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let parent = path.parent().unwrap_or(Path::new(""));
     let written =
         fs::create_dir_all(parent).and_then(|()| files::create(path, text.as_bytes(), mode));

@@ -1,7 +1,7 @@
 //! Creates an authority: a key and a self-signed certificate.
 //!
 //! It writes no file. The authority signs devices or the broker's certificate, and no further
-//! authority.
+//! authority, unless it is made a root of intermediate authorities.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
 
@@ -33,6 +33,15 @@ pub enum CreateAuthorityError {
     /// The random generator failed.
     #[error(transparent)]
     Serial(#[from] SerialError),
+    /// The authority above may sign no authority.
+    #[error(
+        "{0} may sign no other authority (its path length is 0): make a root for intermediate \
+         authorities with `sluice ca init --intermediates`"
+    )]
+    PathLength(String),
+    /// The authority above has the same name.
+    #[error("the authority above is called {0}, too: choose another --name")]
+    SameName(String),
     /// The key could not be created.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -50,8 +59,29 @@ pub fn found(
     validity_days: u32,
     now: Timestamp,
 ) -> Result<(Authority, PrivateKeyPem), CreateAuthorityError> {
+    self_signed(name, 0, validity_days, now)
+}
+
+/// The same, for an authority that signs one level of intermediate authorities, too.
+pub fn found_root(
+    name: &AuthorityName,
+    validity_days: u32,
+    now: Timestamp,
+) -> Result<(Authority, PrivateKeyPem), CreateAuthorityError> {
+    self_signed(name, 1, validity_days, now)
+}
+
+/// What every authority's certificate has, valid for this time and no longer than until `limit`.
+pub(super) fn params_of(
+    name: &AuthorityName,
+    path_length: u8,
+    validity_days: u32,
+    limit: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<CertificateParams, CreateAuthorityError> {
     let now_second = x509_time::whole_second(now);
     let ends = now_second.plus_seconds(i64::from(validity_days) * SECONDS_PER_DAY);
+    let ends = limit.map_or(ends, |limit| ends.min(limit));
     let dates = (
         x509_time::to_x509(now_second.plus_seconds(-BACKDATING_SECONDS)),
         x509_time::to_x509(ends),
@@ -59,14 +89,24 @@ pub fn found(
     let (Some(from), Some(until), 1..) = (dates.0, dates.1, validity_days) else {
         return Err(CreateAuthorityError::Days(validity_days));
     };
-    let key = CaKey::generate()?;
     let mut params = CertificateParams::default();
     params.not_before = from.to_datetime();
     params.not_after = until.to_datetime();
     params.serial_number = Some(SerialNumber::from_slice(Serial::random()?.magnitude()));
     params.distinguished_name = named(&name.0);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn self_signed(
+    name: &AuthorityName,
+    path_length: u8,
+    validity_days: u32,
+    now: Timestamp,
+) -> Result<(Authority, PrivateKeyPem), CreateAuthorityError> {
+    let params = params_of(name, path_length, validity_days, None, now)?;
+    let key = CaKey::generate()?;
     let pem = params.self_signed(&key)?.pem();
     let secret = key.to_pem();
     let certificate = AuthorityCertificate::from_pem(pem.as_bytes(), now)?;

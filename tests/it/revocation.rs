@@ -4,6 +4,7 @@ mod chain;
 mod clocks;
 mod endings;
 mod isolation;
+mod large;
 mod lost;
 pub mod revocation_stack;
 mod waited;

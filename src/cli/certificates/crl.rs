@@ -3,6 +3,7 @@
 //! The daemon publishes: the command requests a CRL and waits. Without a daemon the command
 //! publishes the CRL itself, under the same lock.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -17,6 +18,7 @@ use crate::command::text::{NONE, moment_or_none, printable};
 use crate::config::Config;
 use crate::registry::revocation::broker_reload::Reload;
 use crate::registry::revocation::crl::{self, ListError};
+use crate::store::certificates::crl_history::{self, IssuerRevocations};
 use crate::store::certificates::revocation_ledger::{self, CrlRow, RevocationLedger};
 use crate::store::connection::clocks;
 use crate::store::connection::database::Database;
@@ -32,13 +34,26 @@ pub enum CrlCommand {
     #[command(after_help = "Example:\n  sluice crl show --output json")]
     Show,
     /// Publish a new CRL now, even if it did not change
-    #[command(after_help = "Example:\n  sluice crl publish")]
+    #[command(
+        after_help = "With --cert and --key the command signs the list of another authority into --crl, such as that of a cell or of a \
+            root; it notifies no broker.\n\n\
+            Examples:\n  sluice crl publish\n  sluice crl publish --cert north.crt --key north.key --crl north-crl.pem"
+    )]
     Publish(PublishArgs),
 }
 
-/// How long to wait.
-#[derive(Clone, Copy, Debug, Args)]
+/// Which list, and how long to wait.
+#[derive(Clone, Debug, Args)]
 pub struct PublishArgs {
+    /// The certificate of another authority, whose list is signed
+    #[arg(long, value_name = "FILE", requires_all = ["key", "crl"])]
+    cert: Option<PathBuf>,
+    /// The key of that authority
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The file for that list
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    crl: Option<PathBuf>,
     /// How long to wait for the daemon
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
@@ -53,6 +68,12 @@ pub async fn run(
     let operator = CommandContext::open(config).await?;
     match command {
         CrlCommand::Show => show(&operator.database, config, output).await,
+        CrlCommand::Publish(PublishArgs {
+            cert: Some(cert),
+            key: Some(key),
+            crl: Some(crl),
+            ..
+        }) => sign_other(&operator.database, config, [cert, key, crl], output).await,
         CrlCommand::Publish(args) => publish(&operator.database, config, args, output).await,
     }
 }
@@ -80,6 +101,9 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
             Err(why) => format!("wrong: {why}"),
         },
     );
+    let issuers = crl_history::by_issuer(database.pool()).await.map_err(|error| outage(&error))?;
+    let of_one = |one: &IssuerRevocations| format!("{} of {}", one.revoked, printable(&one.issuer));
+    let revoked: Vec<String> = issuers.iter().map(of_one).collect();
     let lines = [
         ("Issuer", state.issuer.as_deref().map_or_else(|| NONE.to_owned(), printable)),
         ("Number", state.crl_number.to_string()),
@@ -89,11 +113,13 @@ async fn show(database: &Database, config: &Config, output: OutputFormat) -> Res
         ("File", file_text.clone()),
         ("Enforced", enforced),
         ("Checked", moment_or_none(state.looked_at)),
+        ("Revoked", if revoked.is_empty() { "0".to_owned() } else { revoked.join(", ") }),
     ];
     let value = json!({
         "issuer": state.issuer, "crl_number": state.crl_number, "entries": state.entries, "file": file_text,
         "published_at": state.published_at, "next_update": state.next_update, "enforced": state.enforced.map(|is| is && wrong.is_none()),
         "finding": state.finding, "looked_at": state.looked_at,
+        "issuers": issuers,
     });
     fields(output, &value, &lines)?;
     let is_wrong = file.is_some_and(|file| file.is_err()) || state.enforced == Some(false);
@@ -142,6 +168,37 @@ async fn publish(
     ledger.close().await;
     let lines = [("Number", number.to_string()), ("Published by", by.to_owned())];
     printed(fields(output, &json!({ "crl_number": number, "published_by": by }), &lines))
+}
+
+/// Signs the list of another authority.
+async fn sign_other(
+    database: &Database,
+    config: &Config,
+    [cert, key, path]: [PathBuf; 3],
+    output: OutputFormat,
+) -> Result<Exit, Failure> {
+    let mut ledger = RevocationLedger::open(database).await.map_err(|error| outage(&error))?;
+    let clocks = ledger.clocks(clock::now).await.map_err(|error| outage(&error))?;
+    let mut settings = config.certificates.clone();
+    (settings.ca_cert_path, settings.ca_key_path) = (Some(cert), Some(key));
+    let authority = crl::authority(&settings, clocks).await.map_err(failed)?;
+    let hours = settings.crl_validity_hours;
+    let done =
+        crl::sign_into(&mut ledger, &authority, &path, hours, clocks).await.map_err(failed)?;
+    ledger.close().await;
+    let issuer = authority.certificate().name();
+    let lines = [
+        ("Issuer", printable(issuer)),
+        ("Number", done.number.to_string()),
+        ("Entries", done.entries.to_string()),
+        ("Ends", moment_or_none(Some(done.next_update.to_utc()))),
+        ("File", path.display().to_string()),
+    ];
+    let value = json!({
+        "issuer": issuer, "crl_number": done.number, "entries": done.entries, "next_update": done.next_update.to_utc(),
+        "file": path,
+    });
+    printed(fields(output, &value, &lines))
 }
 
 async fn publish_here(ledger: &mut RevocationLedger, config: &Config) -> Result<i64, Failure> {

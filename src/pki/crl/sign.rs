@@ -4,11 +4,15 @@
 
 use rcgen::{CertificateRevocationListParams, RevokedCertParams, SerialNumber};
 
-use super::{Crl, CrlEntry, CrlError};
+use super::{Crl, CrlEntry, CrlError, RevocationReason};
 use crate::domain::clocks::Clocks;
 use crate::domain::time::Timestamp;
 use crate::pki::authority::Authority;
 use crate::pki::{BACKDATING_SECONDS, x509_time};
+
+/// A longer CRL omits the reasons, which are optional: the broker reads it in half the time, and answers
+/// nobody meanwhile. The registry keeps them.
+pub const REASONED_ENTRIES: usize = 10_000;
 
 const SECONDS_PER_HOUR: i64 = 3600;
 
@@ -66,6 +70,11 @@ fn in_order(revoked: &[CrlEntry]) -> Vec<CrlEntry> {
         (&one.serial, one.revoked_at).cmp(&(&other.serial, other.revoked_at))
     });
     entries.dedup_by(|later, earlier| later.serial == earlier.serial);
+    if entries.len() > REASONED_ENTRIES {
+        for entry in &mut entries {
+            entry.reason = RevocationReason::Unspecified;
+        }
+    }
     entries
 }
 
@@ -81,7 +90,6 @@ fn written(entry: &CrlEntry) -> Result<RevokedCertParams, CrlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::crl::RevocationReason;
     use crate::pki::crl::tests::entry;
     use crate::pki::test_samples::{authority, now};
 
@@ -102,5 +110,15 @@ mod tests {
             .map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded))
             .collect();
         assert_eq!(sign(&authority(), 1, &many, 168, now()).unwrap().entries(), in_order(&many));
+    }
+
+    #[test]
+    fn a_very_long_list_has_every_serial_and_no_reason() {
+        let many: Vec<CrlEntry> = (1..=u32::try_from(REASONED_ENTRIES).unwrap() + 1)
+            .map(|serial| entry(&serial.to_be_bytes(), 5, RevocationReason::Superseded))
+            .collect();
+        let crl = sign(&authority(), 1, &many, 168, now()).unwrap();
+        assert_eq!(crl.entries().len(), many.len());
+        assert!(crl.entries().iter().all(|entry| entry.reason == RevocationReason::Unspecified));
     }
 }

@@ -218,6 +218,28 @@ pub async fn publish(
     })
 }
 
+/// Signs a CRL of another authority into `path`, such as the list of a cell or of a root whose key is
+/// offline. The broker is not notified, and the state of this database's CRL does not change.
+pub async fn sign_into(
+    ledger: &mut RevocationLedger,
+    authority: &Arc<Authority>,
+    path: &Path,
+    validity_hours: u32,
+    at: Clocks,
+) -> Result<PublishedCrl, ListError> {
+    let issuer = authority.certificate().name().to_owned();
+    let in_file = check_file(authority, path, 0, None, at).await.unwrap_or_default();
+    let number = ledger.next_number(in_file).await?;
+    let rows = ledger.revoked(&issuer, at.earlier()).await?;
+    let CrlEntries { revoked, unreadable, .. } = entries(&rows);
+    let (signer, place) = (Arc::clone(authority), path.to_owned());
+    let write = move || write(&signer, &place, number, &revoked, validity_hours, at);
+    let written = run_blocking(path, write).await;
+    let crl = written.map_err(|why| ListError::File { path: path.display().to_string(), why })?;
+    let (entries, next_update) = (crl.entries().len(), crl.next_update());
+    Ok(PublishedCrl { number, entries, next_update, unreadable })
+}
+
 // === impl PublishReason ===
 
 impl fmt::Display for PublishReason {

@@ -16,7 +16,11 @@ pub const GROWTH_WEEKS: u32 = 26;
 const CHAIN: &str = "SELECT max(reloaded_at) AS reloaded_at, max(proven_at) AS proven_at, \
         count(*) FILTER (WHERE proven_at IS NULL AND c.not_after > now()) AS unproven, \
         count(*) FILTER (WHERE proven_at IS NULL AND c.not_after > now() AND failed_link IS NOT NULL) AS failed \
-    FROM certificate_revocations r LEFT JOIN revoked_certificates c USING (certificate_id)";
+    FROM certificate_revocations r LEFT JOIN revoked_certificates c USING (certificate_id) \
+    WHERE coalesce(c.issuer = (SELECT issuer FROM crl_state), true)";
+
+const BY_ISSUER: &str = "SELECT issuer, count(*) AS revoked FROM revoked_certificates WHERE not_after > now() \
+    GROUP BY issuer ORDER BY issuer LIMIT 100";
 
 const GROWTH: &str = "SELECT date_trunc('week', revoked_at AT TIME ZONE 'UTC')::date AS first_day, count(*) AS revoked \
     FROM revoked_certificates WHERE revoked_at >= $1 GROUP BY 1";
@@ -43,7 +47,22 @@ pub struct RevokedWeek {
     pub revoked: i64,
 }
 
-/// Reads how far revocations are.
+/// The revocations of one authority.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+pub struct IssuerRevocations {
+    /// The authority.
+    pub issuer: String,
+    /// Its revoked certificates that have not ended.
+    pub revoked: i64,
+}
+
+/// Counts the revoked certificates that have not ended, by their issuer.
+pub async fn by_issuer(pool: &PgPool) -> Result<Vec<IssuerRevocations>, Outage> {
+    let found = sqlx::query_as(BY_ISSUER).fetch_all(pool).await;
+    found.map_err(|error| StoreError::from(error).into())
+}
+
+/// Reads how far revocations are, of the authority whose CRL is published here.
 pub async fn chain_summary(pool: &PgPool) -> Result<ChainSummary, Outage> {
     let found = sqlx::query_as(CHAIN).fetch_one(pool).await;
     found.map_err(|error| StoreError::from(error).into())

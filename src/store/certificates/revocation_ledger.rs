@@ -132,10 +132,13 @@ const STATE: &str = "SELECT issuer, crl_number, entries, next_update, published_
 
 const LAST_LIST: &str = "SELECT der FROM crl_state";
 
-const REVOKED: &str = "SELECT certificate_id AS id, serial_number, revoked_at, revoked_reason \
-    FROM revoked_certificates WHERE issuer = $1 AND not_after > least(now(), $2) \
-    UNION ALL SELECT NULL, serial_number, revoked_at, NULL FROM crl_canaries \
-    WHERE issuer = $1 AND not_after > least(now(), $2)";
+/// A certificate leaves the CRL after one CRL that was made past its end has listed it (RFC 5280, 3.3).
+/// A CRL begins five minutes before it is published.
+const REVOKED: &str = "WITH kept AS (SELECT least(now(), $2, (SELECT published_at - interval '5 minutes' FROM crl_state \
+        WHERE issuer = $1)) AS since) \
+    SELECT certificate_id AS id, serial_number, revoked_at, revoked_reason \
+    FROM revoked_certificates, kept WHERE issuer = $1 AND not_after > since \
+    UNION ALL SELECT NULL, serial_number, revoked_at, NULL FROM crl_canaries, kept WHERE issuer = $1 AND not_after > since";
 
 const OPEN: &str = "SELECT r.certificate_id, c.common_name, r.noticed_at, r.crl_number, \
         r.reloaded_at IS NOT NULL AS is_reloaded, r.ended_at IS NOT NULL AS is_ended, \
@@ -211,7 +214,7 @@ impl RevocationLedger {
     }
 
     /// All certificates that a CRL of `issuer` must list: without those that ended by both
-    /// Postgres' clock and `now`.
+    /// Postgres' clock and `now`, and that a CRL made after their end has listed.
     pub async fn revoked(
         &mut self,
         issuer: &str,

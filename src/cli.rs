@@ -1,7 +1,7 @@
 //! The command line: parses the arguments, runs one command, returns its exit code.
 //!
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
-//! operate it, [`drain`] and [`adopt`] end a replica and its session, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
+//! operate it, [`drain`] and [`adopt`] end a replica and its session, [`cell`] joins a registry, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
 //! [`retention`], [`explain`] and [`tail`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
@@ -9,6 +9,7 @@
 pub(crate) mod access;
 pub(crate) mod adopt;
 pub(crate) mod audit;
+pub(crate) mod cell;
 pub(crate) mod certificates;
 pub(crate) mod config;
 pub(crate) mod console;
@@ -137,6 +138,9 @@ enum Command {
         after_help = "Example:\n  sluice ca init --cert ca.crt --key ca.key --crl crl.pem"
     )]
     Ca(certificates::ca::CaCommand),
+    /// Make this database a cell of a registry, show the copy, and take it back
+    #[command(subcommand, after_help = "Example:\n  sluice cell status")]
+    Cell(cell::CellCommand),
     /// Show and publish the list of revoked certificates (CRL)
     #[command(subcommand, after_help = "Example:\n  sluice crl show")]
     Crl(certificates::crl::CrlCommand),
@@ -316,6 +320,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             }
             Command::Link(command) => Box::pin(link::run(command, &config, output)).await,
             Command::Access(command) => access::run(command, &config, output),
+            Command::Cell(command) => Box::pin(cell::run(command, &config, output)).await,
             Command::Ca(command) => certificates::ca::run(command, &config, output),
             Command::Crl(command) => certificates::crl::run(command, &config, output).await,
             Command::Demo(args) => crate::sim::demo::run(args, &config, &sources, output).await,

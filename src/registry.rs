@@ -5,7 +5,8 @@
 //! renews, rotates, imports and revokes, one decision per file. [`revocation`] carries a revoked row
 //! to its proof at the broker. [`access_rules`] keeps the broker's access rules equal to the
 //! registry. [`authority_watch`] reports the end of the authority. [`guests`] issues short-lived
-//! public credentials. [`enrolment`] makes the codes of first certificates and redeems them. [`operators`] makes the
+//! public credentials. [`cells`] joins and leaves the registry of cells, and watches the copy.
+//! [`enrolment`] makes the codes of first certificates and redeems them. [`operators`] makes the
 //! tokens of people. [`replicas`] says which replicas may drain, and which sessions are orphaned.
 //! [`health`] is how its tasks report faults.
 //!
@@ -16,6 +17,7 @@
 
 pub(crate) mod access_rules;
 pub(crate) mod authority_watch;
+pub(crate) mod cells;
 pub(crate) mod certificates;
 pub(crate) mod devices;
 pub(crate) mod enrolment;

@@ -19,12 +19,14 @@
 //! 10. [`reads`]: queries of the API and the command line.
 //! 11. [`quarantine`]: filters and counts of refused messages, and the jobs that replay them.
 //! 12. [`schema`]: migrations, partitions, retention, checks.
-//! 13. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//! 13. [`cells`]: one registry for several databases, by logical replication.
+//! 14. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 //!
 //! `status_columns` reads and binds the status of a tenant, a device, a certificate, a command as a type.
 
 pub mod access;
 pub mod batch;
+pub mod cells;
 pub mod certificates;
 pub mod connection;
 pub(crate) mod console;

@@ -7,6 +7,7 @@
 
 pub mod broker;
 pub(crate) mod broker_acl;
+pub(crate) mod cells;
 pub(crate) mod certificates;
 pub(crate) mod console;
 pub(crate) mod declare;

@@ -11,6 +11,7 @@ use crate::lifecycle::Tasks;
 use crate::quarantine::replay_worker::ReplayWorker;
 use crate::registry::access_rules::writer::AclWriter;
 use crate::registry::authority_watch::AuthorityWatch;
+use crate::registry::cells::watch::RegistryWatch;
 use crate::registry::certificates::upkeep::{CertificateUpkeep, Notices};
 use crate::registry::revocation::broker_reload::Recheck;
 use crate::registry::revocation::isolation::Isolation;
@@ -28,6 +29,14 @@ impl Daemon {
         self.start_certificate_upkeep(tasks);
         self.start_revocation(tasks);
         self.start_replays(tasks);
+        self.start_registry_watch(tasks);
+    }
+
+    fn start_registry_watch(&self, tasks: &mut Tasks) {
+        let url = self.config.database.registry_url.clone();
+        let (database, metrics) = (self.database.clone(), self.metrics.cells.clone());
+        let watch = RegistryWatch::new(database, url, metrics, self.readiness.clone(), clock::now);
+        tasks.spawn("registry", watch.keep(self.stop.clone()));
     }
 
     fn start_replays(&self, tasks: &mut Tasks) {

@@ -81,6 +81,9 @@ pub async fn check_schema(database: &Database) -> Result<(), Failure> {
 
 /// The failure of a command whose statement Postgres did not execute.
 pub fn outage(outage: &Outage) -> Failure {
+    if outage.is_of_a_cell() {
+        return Failure::new(Exit::Negative, format!("nothing was changed: {outage}"));
+    }
     Failure::unavailable(format!("nothing was changed or read: {outage}"))
 }
 

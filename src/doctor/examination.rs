@@ -18,6 +18,7 @@ use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 use crate::disk::Unreachable;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
+use crate::store::cells::inspect as cells;
 use crate::store::connection::clocks;
 use crate::store::connection::database::Database;
 use crate::store::schema::retention::{self, Retention};
@@ -37,7 +38,7 @@ const BROKER_CHECKS: [&str; 6] = [
 ];
 
 /// The checks that need a connection to Postgres.
-const POSTGRES_CHECKS: [&str; 11] = [
+const POSTGRES_CHECKS: [&str; 12] = [
     "Postgres safety",
     "Postgres connections",
     "Postgres privileges",
@@ -49,6 +50,7 @@ const POSTGRES_CHECKS: [&str; 11] = [
     "readers",
     "replicas",
     "links",
+    "registry",
 ];
 
 /// What to examine.
@@ -156,6 +158,7 @@ impl Examination<'_> {
             readers,
             replicas_seen,
             others,
+            registry,
         ] = POSTGRES_CHECKS;
         let migrates = config.database.migrate_on_start;
         self.check(safety, inspect_server::safety(database)).await;
@@ -171,6 +174,8 @@ impl Examination<'_> {
         self.check(readers, inspect_schema::readers(database)).await;
         self.check(replicas_seen, replicas::check(config, database)).await;
         self.check(others, links::check(database, config.links.path.as_deref())).await;
+        let url = config.database.registry_url.as_ref();
+        self.check(registry, cells::check(database.pool(), url)).await;
     }
 
     /// Runs `work` within `CHECK_PATIENCE`. True when the check ran, whatever it found.

@@ -18,6 +18,17 @@ use super::token::TokenHash;
 #[error("{0}")]
 pub struct Outage(pub String);
 
+impl Outage {
+    /// The beginning of the sentence with which a cell refuses to change its copy of the registry.
+    const READ_ONLY: &str = "the registry is read-only in cell ";
+
+    /// Whether nothing is broken: the change belongs to the registry, and this database is a cell. A
+    /// retry cannot help.
+    pub fn is_of_a_cell(&self) -> bool {
+        self.0.starts_with(Self::READ_ONLY)
+    }
+}
+
 /// A device to register because of its message (`AUTO_PROVISION`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomer {

@@ -71,6 +71,10 @@ fn classify(code: &str, message: &str, constraint: Option<&str>) -> StoreError {
     if code == "23505" {
         return StoreError::Duplicate;
     }
+    // A cell refuses to change its copy of the registry; the sentence says where to go.
+    if code == "SLC01" {
+        return StoreError::Outage(message.to_owned());
+    }
     // "no partition of relation found for row" shares its code with a violated check, which always
     // names a constraint.
     let no_partition = code == "23514" && constraint.is_none();

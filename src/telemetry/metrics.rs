@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::broker::BrokerMetrics;
 use super::broker_acl::BrokerAclMetrics;
+use super::cells::CellMetrics;
 use super::certificates::CertificateMetrics;
 use super::console::ConsoleMetrics;
 use super::declare::metrics;
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub replays: ReplayMetrics,
     /// Metrics of replicas on one broker.
     pub replicas: ReplicaMetrics,
+    /// Metrics of cells and of their registry.
+    pub cells: CellMetrics,
     /// Metrics of certificates.
     pub certificates: CertificateMetrics,
     /// Metrics of the console.
@@ -114,6 +117,7 @@ impl Metrics {
             replicas: ReplicaMetrics::register(&registry)?,
             link_ingest: ingest.links.clone(),
             ingest,
+            cells: CellMetrics::register(&registry)?,
             certificates: CertificateMetrics::register(&registry)?,
             console: ConsoleMetrics::new(&registry)?,
             revocation: RevocationMetrics::register(&registry)?,

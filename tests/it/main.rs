@@ -9,6 +9,7 @@ mod api;
 mod authority_end;
 mod broker;
 mod broker_acl;
+mod cells;
 mod certificates;
 mod clocks;
 mod commands;

@@ -108,6 +108,7 @@ async fn harness() -> StoreHarness<'static> {
 
 fn settings(url: &str) -> DatabaseConfig {
     DatabaseConfig {
+        registry_url: None,
         url: Some(Secret::new(url.to_owned())),
         pool_max: 2,
         migrate_on_start: true,

@@ -122,6 +122,11 @@ fn metrics() -> String {
     metrics.store.engine.with_label_values(&["plain", "15.20"]);
     metrics.issuer_keys.keys_age.with_label_values(&["https://id.example.org"]);
     begin_link(&metrics);
+    let (cells, label) = (&metrics.cells, &["north"]);
+    cells.seen_seconds.with_label_values(label);
+    for gauge in [&cells.wal_held_bytes, &cells.lag_bytes, &cells.slot_ok] {
+        gauge.with_label_values(label);
+    }
     let text = String::from_utf8(metrics.render().unwrap()).unwrap();
     let kind = |name: &str| {
         let start = format!("# TYPE {name} ");

@@ -9,6 +9,8 @@ use crate::config::setting::{Setting, SettingKind, SettingRule};
 pub struct DatabaseConfig {
     /// `DATABASE_URL`; `None` means that libpq's `PG*` variables apply.
     pub url: Option<Secret>,
+    /// `REGISTRY_URL`; `None` outside a cell.
+    pub registry_url: Option<Secret>,
     /// `PG_POOL_MAX`.
     pub pool_max: u32,
     /// `MIGRATE_ON_START`.
@@ -51,6 +53,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         URL,
         "The address of Postgres: postgres://user:password@host:port/database. Not set: PGHOST, PGUSER and the other PG* \
          variables apply.",
+    ),
+    Setting::optional(
+        "REGISTRY_URL",
+        URL,
+        "In a cell: the address of the Postgres with the registry of all cells: postgres://user:password@host:port/database. \
+         `sluice cell join` uses it, and the daemon measures with it how far the copy of the registry is behind. Not set: this \
+         database is no cell.",
     ),
     Setting::whole(
         "PG_POOL_MAX",
@@ -111,6 +120,7 @@ impl DatabaseConfig {
         };
         Self {
             url: reader.secret("DATABASE_URL"),
+            registry_url: reader.secret("REGISTRY_URL"),
             pool_max: reader.whole("PG_POOL_MAX"),
             migrate_on_start: reader.switch("MIGRATE_ON_START"),
             telemetry_retention_days,

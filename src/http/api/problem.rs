@@ -266,7 +266,9 @@ impl Problem {
 
 impl From<Outage> for Problem {
     fn from(outage: Outage) -> Self {
-        Self::new(ProblemKind::Unavailable, outage.0)
+        let is_elsewhere = outage.is_of_a_cell();
+        let kind = if is_elsewhere { ProblemKind::Conflict } else { ProblemKind::Unavailable };
+        Self::new(kind, outage.0)
     }
 }
 

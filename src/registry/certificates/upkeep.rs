@@ -15,8 +15,9 @@ use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, MICROS_PER_SECOND, Timestamp};
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::access::guests;
+use crate::store::cells::membership;
 use crate::store::certificates::CertificateStatus;
-use crate::store::certificates::expiry::{self, Counts};
+use crate::store::certificates::expiry::{self, Counts, UpkeepReport};
 use crate::store::certificates::inventory::{self, CertificateFilter};
 use crate::store::connection::database::Database;
 use crate::store::downlink::notices::{self, NoticeTerms};
@@ -118,7 +119,13 @@ impl CertificateUpkeep {
 
     async fn round(&mut self) -> Result<(), Outage> {
         let pool = self.database.pool();
-        let changed = expiry::keep(pool, (self.clock)()).await?;
+        // A cell has a copy: the Sluice at the registry changes the rows.
+        let is_cell = membership::membership(pool).await?.is_some();
+        let changed = if is_cell {
+            UpkeepReport::default()
+        } else {
+            expiry::keep(pool, (self.clock)()).await?
+        };
         if changed.retired > 0 {
             tracing::info!(
                 certificates = changed.retired,
@@ -139,8 +146,8 @@ impl CertificateUpkeep {
         let soon = find::days_ahead((self.clock)(), self.warning_days);
         let counts = expiry::count(pool, soon).await?;
         self.show(&counts);
-        self.keep_notices(soon).await?;
-        let filled = public_keys::fill(&self.database).await?;
+        self.keep_notices(soon, is_cell).await?;
+        let filled = if is_cell { 0 } else { public_keys::fill(&self.database).await? };
         if filled > 0 {
             tracing::info!(certificates = filled, "hashes of public keys were filled in");
         }
@@ -151,10 +158,11 @@ impl CertificateUpkeep {
     }
 
     /// Writes and withdraws the notices to devices.
-    async fn keep_notices(&self, soon: Timestamp) -> Result<(), Outage> {
+    async fn keep_notices(&self, soon: Timestamp, is_cell: bool) -> Result<(), Outage> {
         let (pool, now) = (self.database.pool(), (self.clock)());
         let ending_before = (self.notices != Notices::Off).then_some(soon);
-        let with_renew_topic = self.notices == Notices::WithRenewTopic;
+        // A cell cannot renew.
+        let with_renew_topic = self.notices == Notices::WithRenewTopic && !is_cell;
         for _ in 0..MAX_NOTICE_STEPS {
             if notices::withdraw(pool, now, ending_before).await? < notices::ROWS_AT_ONCE {
                 break;

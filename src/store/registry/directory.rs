@@ -33,11 +33,12 @@ const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provis
     ORDER BY requested.place";
 
 /// Sorted, so that replicas with the same new devices lock in the same order; only inserted rows
-/// are audited.
+/// are audited. A cell registers none: its registry is a copy.
 const ENROLL: &str = "WITH requested AS ( \
         SELECT DISTINCT ON (tenant_id, device_id) * \
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY \
-        AS a (tenant_id, device_id, site_id, token, place) ORDER BY tenant_id, device_id, place), \
+        AS a (tenant_id, device_id, site_id, token, place) \
+        WHERE NOT EXISTS (SELECT FROM cell WHERE left_at IS NULL) ORDER BY tenant_id, device_id, place), \
     new_tenants AS ( \
         INSERT INTO tenants (tenant_id, name) SELECT DISTINCT tenant_id, tenant_id FROM requested ORDER BY 1 \
         ON CONFLICT DO NOTHING RETURNING tenant_id), \

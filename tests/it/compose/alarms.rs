@@ -21,11 +21,17 @@ const OF_CERTIFICATES: [&str; 5] = [
 ];
 
 /// Metrics whose series begin with their first event.
-const OF_EVENTS: [&str; 3] =
-    ["sluice_api_requests_total", "sluice_certificates_renewed_total", "sluice_commands"];
+const OF_EVENTS: [&str; 6] = [
+    "sluice_api_requests_total",
+    "sluice_certificates_renewed_total",
+    "sluice_commands",
+    "sluice_cell_seen_seconds",
+    "sluice_cell_wal_held_bytes",
+    "sluice_cell_slot_ok",
+];
 
 /// What the rows of the dashboard are, in their order.
-const ROWS: [&str; 9] = [
+const ROWS: [&str; 10] = [
     "Ingest",
     "Latency and acknowledgement",
     "Refused, by reason",
@@ -35,6 +41,7 @@ const ROWS: [&str; 9] = [
     "The way back",
     "Links",
     "Replicas",
+    "Cells",
 ];
 
 const RULES: &str = "compose/prometheus/rules/sluice.yml";

@@ -101,7 +101,8 @@ struct StandIn {
 
 impl Machine {
     pub fn new() -> Self {
-        let postgres = Postgres::private();
+        // Cells replicate; the other pages do not notice.
+        let postgres = Postgres::private_with(&[("wal_level", "logical")]);
         // As it is after the installation: without Sluice's role and database.
         for sql in ["DROP DATABASE prepared", "DROP ROLE sluice_reader", "DROP ROLE sluice"] {
             try_query(&postgres, "postgres", sql).unwrap();

@@ -16,11 +16,12 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 29] = [
+const PAGES: [(&str, usize); 30] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
     ("how-to/backup.md", 0),
+    ("how-to/cells.md", 0),
     ("how-to/certificates.md", 0),
     ("how-to/commands.md", 0),
     ("how-to/console-access.md", 0),
@@ -106,6 +107,12 @@ fn the_page_backup_runs_and_the_restored_database_holds_what_was_stored() {
     let rows = "SELECT count(*) FROM telemetry";
     assert_ne!(machine.value("sluice", rows), "0");
     assert_eq!(machine.value("sluice", rows), machine.value("sluice_before", rows));
+}
+
+#[test]
+fn the_page_cells_runs() {
+    let machine = run("how-to/cells.md");
+    assert_eq!(machine.value("sluice", "SELECT count(*) FROM devices"), "1");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn clock() -> Timestamp {
 
 fn open(look: &Look<'_>) -> Database {
     let config = DatabaseConfig {
+        registry_url: None,
         url: Some(Secret::new(look.url())),
         pool_max: 2,
         migrate_on_start: false,

@@ -1,0 +1,9 @@
+//! Cells: the decisions of joining and leaving a registry, and the task that watches the copy.
+//!
+//! [`join`] checks both sides by [`conditions`] and refuses what would overwrite rows or never work;
+//! [`leave`] takes it back; [`watch`] is the task of every daemon.
+
+mod conditions;
+pub(crate) mod join;
+pub(crate) mod leave;
+pub(crate) mod watch;

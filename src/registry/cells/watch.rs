@@ -1,0 +1,251 @@
+//! Watches the copy of the registry: in a cell, how far it is behind; at a registry, what its cells hold.
+//!
+//! In a cell it writes a sign of life to the registry and waits until that comes back by replication: what
+//! came back proves the whole way. A cell that is cut off stays ready: it decides by its copy and stores,
+//! and out of service it would do neither. Readiness has a warning, and an alert calls a person, because
+//! revocations of that time are not known here. It repairs nothing.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::secret::Secret;
+use crate::domain::ports::Outage;
+use crate::domain::time::{Clock, Timestamp};
+use crate::lifecycle::Readiness;
+use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
+use crate::store::cells::cell_side;
+use crate::store::cells::membership::{self, CellRole, Membership};
+use crate::store::cells::registry_link::RegistryLink;
+use crate::store::cells::registry_side::{self, CellOverview};
+use crate::store::connection::database::Database;
+use crate::telemetry::cells::{CellFigures, CellMetrics};
+
+/// Time between two rounds in a cell and at a registry.
+const PERIOD: Duration = Duration::from_secs(5);
+/// Time between two rounds of a database that is neither.
+const IDLE_PERIOD: Duration = Duration::from_secs(30);
+/// How long a sign of life may take to come back before the round reports how old the copy is.
+const ECHO_PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two looks for it.
+const ECHO_PERIOD: Duration = Duration::from_millis(20);
+/// Longest round.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(20);
+/// A copy that is behind by more, in seconds, is a warning.
+pub const LAG_LIMIT: f64 = 30.0;
+/// The component of readiness, and its sentences.
+const COMPONENT: &str = "registry";
+const HEALTH: HealthTexts = HealthTexts {
+    failed: "the copy of the registry is behind",
+    action: "this cell decides by its copy",
+    recovered: "the copy of the registry is current again",
+};
+
+/// The watch of one daemon.
+#[derive(Debug)]
+pub struct RegistryWatch {
+    database: Database,
+    url: Option<Secret>,
+    metrics: CellMetrics,
+    readiness: Readiness,
+    clock: Clock,
+    health: HealthReporter,
+    link: Option<RegistryLink>,
+    /// The registry's clock when it last answered.
+    registry_clock: Option<(DateTime<Utc>, Instant)>,
+}
+
+/// What a round in a cell found.
+#[derive(Debug, Default)]
+struct CopyState {
+    lag_seconds: f64,
+    is_connected: bool,
+    /// What is wrong, if anything.
+    trouble: Option<String>,
+    /// Whether the cell can never catch up.
+    is_broken: bool,
+}
+
+// === impl RegistryWatch ===
+
+impl RegistryWatch {
+    /// `url` is `REGISTRY_URL`.
+    pub fn new(
+        database: Database,
+        url: Option<Secret>,
+        metrics: CellMetrics,
+        readiness: Readiness,
+        clock: Clock,
+    ) -> Self {
+        let health = HealthReporter::log_only(COMPONENT, HEALTH);
+        let (link, registry_clock) = (None, None);
+        Self { database, url, metrics, readiness, clock, health, link, registry_clock }
+    }
+
+    /// Runs until `stop` is cancelled.
+    pub async fn keep(mut self, stop: CancellationToken) {
+        loop {
+            let pause = tokio::select! {
+                () = stop.cancelled() => return,
+                pause = self.round() => pause,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Duration {
+        let role = match membership::role(self.database.pool()).await {
+            Ok(role) => role,
+            // Postgres has reporters of its own.
+            Err(Outage(_)) => return PERIOD,
+        };
+        match role {
+            CellRole::Alone => {
+                self.show_no_cell();
+                self.metrics.forget_cells();
+                IDLE_PERIOD
+            }
+            CellRole::Registry => {
+                self.show_no_cell();
+                self.show_cells().await;
+                PERIOD
+            }
+            CellRole::Cell(membership) => {
+                self.metrics.forget_cells();
+                let state = match timeout(ROUND_TIMEOUT, self.look(&membership)).await {
+                    Ok(Ok(state)) => state,
+                    Ok(Err(Outage(_))) => return PERIOD,
+                    Err(_) => {
+                        self.link = None;
+                        let trouble = Some("the registry did not answer in time".to_owned());
+                        CopyState { lag_seconds: self.age(None), trouble, ..CopyState::default() }
+                    }
+                };
+                self.report(&membership, state);
+                PERIOD
+            }
+        }
+    }
+
+    fn show_no_cell(&mut self) {
+        self.metrics.show_no_cell();
+        self.link = None;
+        self.readiness.warn(COMPONENT, None);
+    }
+
+    async fn show_cells(&self) {
+        let Ok(cells) = registry_side::overview(self.database.pool()).await else { return };
+        self.metrics.forget_cells();
+        let mut broken = Vec::new();
+        for cell in &cells {
+            let fault = cell.slot_fault();
+            broken.extend(fault.map(|why| format!("cell {}: {why}", cell.cell_id)));
+            let figures = CellFigures {
+                seen_seconds: cell.seen_seconds,
+                wal_held_bytes: cell.held_bytes,
+                lag_bytes: cell.lag_bytes,
+                slot_ok: fault.is_none(),
+            };
+            self.metrics.show_cell_of_registry(&cell.cell_id, figures);
+        }
+        let why = format!("{}; the cell must leave and join again", broken.join("; "));
+        self.readiness.warn(COMPONENT, (!broken.is_empty()).then_some(why));
+    }
+
+    /// One round in a cell. An error is one of the cell's own Postgres.
+    async fn look(&mut self, membership: &Membership) -> Result<CopyState, Outage> {
+        let sent_at = Instant::now();
+        let beat = self.beat(membership).await;
+        let pool = self.database.pool().clone();
+        let mut echo = cell_side::echo(&pool, &membership.cell_id).await?;
+        if let Ok((beat, _)) = &beat {
+            while echo.is_none_or(|echo| echo < *beat) && sent_at.elapsed() < ECHO_PATIENCE {
+                sleep(ECHO_PERIOD).await;
+                echo = cell_side::echo(&pool, &membership.cell_id).await?;
+            }
+        }
+        let subscription = cell_side::subscription(&pool, &membership.subscription).await?;
+        let mut state = CopyState { lag_seconds: self.age(echo), ..CopyState::default() };
+        let is_running = subscription.as_ref().is_some_and(|state| state.is_running);
+        match beat {
+            Ok((beat, seen)) => {
+                if echo.is_some_and(|echo| echo >= beat) {
+                    state.lag_seconds = sent_at.elapsed().as_secs_f64();
+                }
+                state.is_connected = is_running;
+                if let Some(fault) = seen.as_ref().and_then(CellOverview::slot_fault) {
+                    state.is_broken = true;
+                    state.trouble = Some(format!(
+                        "{fault}: run `sluice cell leave --force`, then `sluice cell join --replace`"
+                    ));
+                } else if !is_running {
+                    let why =
+                        "the subscription does not run: the log of the cell's Postgres says why";
+                    state.trouble = Some(why.to_owned());
+                } else if subscription.is_some_and(|state| state.copying > 0) {
+                    state.trouble =
+                        Some("the first copy of the registry is not complete".to_owned());
+                }
+            }
+            Err(Outage(why)) => state.trouble = Some(why),
+        }
+        Ok(state)
+    }
+
+    /// Writes the sign of life, and reads what the registry says of this cell.
+    async fn beat(
+        &mut self,
+        membership: &Membership,
+    ) -> Result<(DateTime<Utc>, Option<CellOverview>), Outage> {
+        let Some(url) = &self.url else {
+            return Err(Outage("REGISTRY_URL is not set, so the lag is not measured".to_owned()));
+        };
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => RegistryLink::open(url, "the registry", "REGISTRY_URL").await?,
+        };
+        let Some(beat) = link.beat(&membership.cell_id).await? else {
+            return Err(Outage(format!(
+                "the registry does not know cell {}: run `sluice cell leave --force`, then join again",
+                membership.cell_id
+            )));
+        };
+        let seen = link.overview_of(&membership.cell_id).await?;
+        self.registry_clock = Some((beat, Instant::now()));
+        self.link = Some(link);
+        Ok((beat, seen))
+    }
+
+    /// How old the copy is, by the registry's clock as far as it is known.
+    fn age(&self, echo: Option<DateTime<Utc>>) -> f64 {
+        let own = || (self.clock)();
+        let now = self.registry_clock.map_or_else(own, |(clock, at)| {
+            Timestamp::from(clock).plus_seconds(i64::try_from(at.elapsed().as_secs()).unwrap_or(0))
+        });
+        let last = echo.or(self.registry_clock.map(|(clock, _)| clock));
+        last.map_or(0.0, |last| now.seconds_since(Timestamp::from(last)).max(0.0))
+    }
+
+    fn report(&mut self, membership: &Membership, state: CopyState) {
+        self.metrics.show_cell(state.lag_seconds, state.is_connected);
+        let is_late = state.lag_seconds > LAG_LIMIT;
+        let now = Instant::now().into_std();
+        if !is_late && !state.is_broken {
+            self.health.worked(now);
+            return self.readiness.warn(COMPONENT, None);
+        }
+        let why = state.trouble.unwrap_or_else(|| "changes arrive late".to_owned());
+        let why = format!(
+            "the copy of the registry {} is {:.0} s behind: {why}; this cell decides by its copy, and does not know later \
+             revocations",
+            membership.registry, state.lag_seconds
+        );
+        self.health.failed(&why, now);
+        self.readiness.warn(COMPONENT, Some(why));
+    }
+}

@@ -1,0 +1,7 @@
+//! Cells: a registry and a cell on two servers of Postgres, with a Mosquitto and a Sluice in the cell.
+
+mod away;
+mod cell_rig;
+mod intermediate;
+mod joined;
+mod refusals;

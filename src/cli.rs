@@ -3,7 +3,7 @@
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
 //! operate it, [`drain`] and [`adopt`] end a replica and its session, [`cell`] joins a registry, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
-//! [`retention`], [`explain`] and [`tail`] are about messages. Commands print what other modules decide; they
+//! [`retention`], [`store`], [`explain`] and [`tail`] are about messages. Commands print what other modules decide; they
 //! hold no rules of their own.
 
 pub(crate) mod access;
@@ -26,6 +26,7 @@ pub(crate) mod quarantine;
 pub(crate) mod registry;
 pub(crate) mod retention;
 pub(crate) mod run;
+pub(crate) mod store;
 pub(crate) mod tail;
 
 use std::path::PathBuf;
@@ -129,6 +130,10 @@ enum Command {
             Examples:\n  sluice retention\n  sluice retention --yes"
     )]
     Retention(retention::RetentionArgs),
+    /// Show the engine of the database, and spread telemetry over the nodes of Citus or the chunks of
+    /// Timescale
+    #[command(subcommand, after_help = "Example:\n  sluice store status")]
+    Store(store::StoreCommand),
     /// Print or check the settings
     #[command(subcommand, after_help = "Example:\n  sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
@@ -303,6 +308,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Adopt(args) => Box::pin(adopt::run(args, &config, output)).await,
             Command::Migrate => migrate::run(&config, output).await,
             Command::Retention(args) => retention::run(args, &config, output).await,
+            Command::Store(command) => store::run(command, &config, output).await,
             Command::Explain(args) => explain::run(args, &config, output).await,
             Command::Doctor => doctor::run(&config, output).await,
             Command::Console(args) => console::run(args, &config, output).await,

@@ -20,7 +20,8 @@
 //! 11. [`quarantine`]: filters and counts of refused messages, and the jobs that replay them.
 //! 12. [`schema`]: migrations, partitions, retention, checks.
 //! 13. [`cells`]: one registry for several databases, by logical replication.
-//! 14. [`port_adapters`]: makes the adapters of the domain's ports from one database.
+//! 14. [`layout`]: how telemetry lies on Citus and Timescale, and the changes that an operator orders.
+//! 15. [`port_adapters`]: makes the adapters of the domain's ports from one database.
 //!
 //! `status_columns` reads and binds the status of a tenant, a device, a certificate, a command as a type.
 
@@ -32,6 +33,7 @@ pub mod connection;
 pub(crate) mod console;
 pub mod downlink;
 pub(crate) mod error;
+pub mod layout;
 pub mod links;
 pub(crate) mod port_adapters;
 pub mod quarantine;

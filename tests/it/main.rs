@@ -19,6 +19,7 @@ mod crowded;
 mod device_api;
 mod docs;
 mod downlink;
+mod engines;
 mod est;
 mod exchange;
 mod faults;

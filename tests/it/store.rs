@@ -106,7 +106,7 @@ async fn harness() -> StoreHarness<'static> {
     StoreHarness::on(Postgres::shared()).await
 }
 
-fn settings(url: &str) -> DatabaseConfig {
+pub(crate) fn settings(url: &str) -> DatabaseConfig {
     DatabaseConfig {
         registry_url: None,
         url: Some(Secret::new(url.to_owned())),
@@ -206,7 +206,7 @@ fn add_verdict(
 }
 
 /// A batch of `count` valid readings, each of another device.
-fn good(count: usize) -> Batch {
+pub(crate) fn good(count: usize) -> Batch {
     let mut batch = Batch::default();
     for number in 0..count {
         add_reading(&mut batch, &format!("d{number}"), br#"{"t":1}"#);

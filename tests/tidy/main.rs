@@ -11,6 +11,7 @@ mod docs_api;
 mod docs_cli;
 mod docs_generated;
 mod docs_pages;
+mod engines;
 mod names;
 mod source;
 mod words;

@@ -39,6 +39,7 @@ pub struct Database {
     pool: PgPool,
     metrics: StoreMetrics,
     expected: ExpectedEngine,
+    columnstore_after_days: Option<u32>,
     engine: LastEngine,
 }
 
@@ -83,6 +84,7 @@ impl Database {
             pool,
             metrics,
             expected: config.store_engine,
+            columnstore_after_days: config.columnstore_after_days,
             engine,
         })
     }
@@ -168,6 +170,11 @@ impl Database {
     /// The engine that `STORE_ENGINE` names.
     pub fn expected_engine(&self) -> ExpectedEngine {
         self.expected
+    }
+
+    /// `COLUMNSTORE_AFTER_DAYS`.
+    pub fn columnstore_after_days(&self) -> Option<u32> {
+        self.columnstore_after_days
     }
 
     /// The engine as it was read last. `None`: not yet.

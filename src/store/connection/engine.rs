@@ -158,7 +158,7 @@ impl TelemetryLayout {
     }
 
     /// The same as a part of a sentence.
-    const fn text(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Self::Partitioned => "in partitions by day",
             Self::Distributed => "in distributed partitions by day",

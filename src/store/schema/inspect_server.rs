@@ -15,6 +15,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::answer;
 use crate::store::error::StoreError;
+use crate::store::layout::inspect_engine;
 
 /// The findings of one check, or the outage that prevented it.
 pub type ServerCheck = Result<Vec<Finding>, Outage>;
@@ -81,6 +82,7 @@ pub async fn connection(database: &Database) -> ServerCheck {
     let (version, number): (String, i32) = (get(&row, 0)?, get(&row, 1)?);
     let (in_recovery, read_only): (bool, bool) = (get(&row, 2)?, get(&row, 3)?);
     let (name, role): (String, String) = (get(&row, 4)?, get(&row, 5)?);
+    let engine = inspect_engine::findings(database).await?;
     let mut findings = vec![if number < OLDEST {
         Finding::error(
             format!("Postgres {version} is too old"),
@@ -89,6 +91,7 @@ pub async fn connection(database: &Database) -> ServerCheck {
     } else {
         Finding::ok(format!("Postgres {version}, database {name}, as {role}"))
     }];
+    findings.extend(engine);
     if in_recovery {
         findings.push(Finding::error(
             "this Postgres is a standby and accepts no writes",

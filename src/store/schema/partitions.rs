@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::day_tables::{Table, layout};
+use super::day_tables::{DAYS_AHEAD, Table, layout, midnight};
 use super::expiry::expire;
 use super::partition_report::PartitionReport;
 use super::partition_steps::{StepOutcome, run_step, steps};
@@ -26,6 +26,7 @@ use crate::lifecycle::Readiness;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::store::connection::clocks;
 use crate::store::error::StoreError;
+use crate::store::layout::chunks;
 use crate::telemetry::store::StoreMetrics;
 
 /// Pause between two rounds.
@@ -121,7 +122,12 @@ async fn round(
     for table in [retention.telemetry(), retention.quarantine()] {
         let cutoff = table.cutoff(prospect.day).filter(|_| prospect.held.is_none());
         let kept = keep_days(pool, table, days, cutoff, &mut report).await;
-        report.note(table.name, kept)?;
+        let is_partitioned = report.note(table.name, kept)?.unwrap_or(true);
+        if table.name == "telemetry" && !is_partitioned {
+            let columnstore = retention.columnstore(prospect.day);
+            let kept = keep_chunks(pool, cutoff, columnstore, &mut report).await;
+            report.note(table.name, kept)?;
+        }
     }
     for table in [
         retention.counters(),
@@ -149,15 +155,15 @@ async fn round(
 }
 
 /// Creates and drops the partitions of one table, and deletes what is past `cutoff` in its default
-/// partition.
+/// partition. Returns whether it is partitioned.
 async fn keep_days(
     pool: &PgPool,
     table: Table,
     days: [NaiveDate; 2],
     cutoff: Option<NaiveDate>,
     report: &mut PartitionReport,
-) -> Result<(), sqlx::Error> {
-    let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { return Ok(()) };
+) -> Result<bool, sqlx::Error> {
+    let Some(layout) = layout(&mut *pool.acquire().await?, table).await? else { return Ok(false) };
     for step in steps(&layout, &days, cutoff) {
         if run_step(pool, table, step, report).await? == StepOutcome::LockTimeout {
             break;
@@ -169,6 +175,27 @@ async fn keep_days(
     }
     if let (Some(cutoff), Some(late)) = (cutoff, &layout.late) {
         report.expired += expire(pool, late, table.column, cutoff).await?;
+    }
+    Ok(true)
+}
+
+/// The same for telemetry as a hypertable, which makes its chunks by itself. Moves chunks that end
+/// before `columnstore` into the columnstore.
+async fn keep_chunks(
+    pool: &PgPool,
+    cutoff: Option<NaiveDate>,
+    columnstore: Option<NaiveDate>,
+    report: &mut PartitionReport,
+) -> Result<(), sqlx::Error> {
+    if !chunks::has_chunks(&mut *pool.acquire().await?).await? {
+        return Ok(());
+    }
+    report.ahead = i64::try_from(DAYS_AHEAD).unwrap_or(i64::MAX);
+    if let Some(cutoff) = cutoff {
+        report.dropped.extend(chunks::drop_due(pool, midnight(cutoff)).await?);
+    }
+    if let Some(before) = columnstore {
+        report.compressed = chunks::move_to_columnstore(pool, midnight(before)).await?;
     }
     Ok(())
 }
@@ -214,6 +241,9 @@ fn report_round(
     if !(report.made.is_empty() && report.dropped.is_empty() && report.expired == 0) {
         tracing::info!(made = ?report.made, moved_rows = report.moved, dropped = ?report.dropped,
             expired_rows = report.expired, "created or dropped partitions");
+    }
+    if !report.compressed.is_empty() {
+        tracing::info!(chunks = ?report.compressed, "moved chunks into the columnstore");
     }
     if !report.indexed.is_empty() {
         tracing::info!(partitions = ?report.indexed, "indexed partitions by the time of receipt, for links");

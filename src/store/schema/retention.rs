@@ -16,6 +16,7 @@ use crate::domain::clocks::Clocks;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
+use crate::store::layout::chunks;
 use crate::store::registry::audit::{self, Actor, Entry};
 
 /// Days that a round may advance without confirmation: enough for a daemon that was down over a
@@ -39,6 +40,8 @@ pub struct Retention {
     pub telemetry_days: Option<u32>,
     /// `QUARANTINE_RETENTION_DAYS`.
     pub quarantine_days: Option<u32>,
+    /// `COLUMNSTORE_AFTER_DAYS`; `None` moves nothing into the columnstore.
+    pub columnstore_days: Option<u32>,
     /// An operator has confirmed that a round may advance by any number of days.
     pub confirmed: bool,
 }
@@ -63,6 +66,7 @@ impl From<&DatabaseConfig> for Retention {
         Self {
             telemetry_days: config.telemetry_retention_days,
             quarantine_days: config.quarantine_retention_days,
+            columnstore_days: config.columnstore_after_days,
             confirmed: false,
         }
     }
@@ -117,6 +121,11 @@ impl Retention {
     /// Identities of stored events.
     pub(super) const fn event_ids() -> Table {
         Table { name: "link_event_ids", column: "seen_at", days_kept: Some(EVENT_IDS_KEPT_DAYS) }
+    }
+
+    /// The first day that stays out of the columnstore. `None` moves nothing.
+    pub(super) fn columnstore(&self, today: NaiveDate) -> Option<NaiveDate> {
+        today.checked_sub_days(Days::new(self.columnstore_days?.into()))
     }
 
     /// Whether a retention is set.
@@ -241,6 +250,10 @@ async fn prospect(
         prospect.partitions.extend(
             layout.days.iter().filter(|day| **day < cutoff).map(|day| table.partition(*day)),
         );
+        if table.name == "telemetry" && !is_partitioned && chunks::has_chunks(connection).await? {
+            prospect.partitions.extend(chunks::due(connection, midnight(cutoff)).await?);
+            continue;
+        }
         let loose = if is_partitioned { layout.late } else { Some(table.name.to_owned()) };
         if let Some(loose) = loose {
             rows_are_due |= has_rows_before(connection, &loose, table.column, cutoff).await?;
@@ -282,7 +295,7 @@ mod tests {
     #[test]
     fn a_round_advances_by_a_quarter_of_the_shortest_retention_and_at_most_three_days() {
         let step = |telemetry_days, quarantine_days| {
-            Retention { telemetry_days, quarantine_days, confirmed: false }.step()
+            Retention { telemetry_days, quarantine_days, ..Retention::default() }.step()
         };
         assert_eq!(step(None, None), None);
         assert_eq!(

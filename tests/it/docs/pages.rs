@@ -16,13 +16,14 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 30] = [
+const PAGES: [(&str, usize); 32] = [
     ("../README.md", 2),
     ("how-to/access-policy.md", 0),
     ("how-to/api-over-mqtt.md", 0),
     ("how-to/backup.md", 0),
     ("how-to/cells.md", 0),
     ("how-to/certificates.md", 0),
+    ("how-to/citus.md", 3),
     ("how-to/commands.md", 0),
     ("how-to/console-access.md", 0),
     ("how-to/console-pages.md", 0),
@@ -38,6 +39,7 @@ const PAGES: [(&str, usize); 30] = [
     ("how-to/replay.md", 0),
     ("how-to/scale.md", 0),
     ("how-to/shadow.md", 0),
+    ("how-to/timescale.md", 3),
     ("how-to/tokens-jwt.md", 0),
     ("how-to/upgrade.md", 0),
     ("reference/api.md", 0),
@@ -113,6 +115,16 @@ fn the_page_backup_runs_and_the_restored_database_holds_what_was_stored() {
 fn the_page_cells_runs() {
     let machine = run("how-to/cells.md");
     assert_eq!(machine.value("sluice", "SELECT count(*) FROM devices"), "1");
+}
+
+#[test]
+fn the_page_of_citus_runs_without_its_nodes() {
+    run("how-to/citus.md");
+}
+
+#[test]
+fn the_page_of_timescale_runs_without_the_extension() {
+    run("how-to/timescale.md");
 }
 
 #[test]

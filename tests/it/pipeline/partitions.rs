@@ -18,10 +18,18 @@ use crate::support::database::Database;
 use crate::support::postgres::Postgres;
 use crate::support::wait;
 
-const KEEP_ALL: Retention =
-    Retention { telemetry_days: None, quarantine_days: None, confirmed: false };
-const KEEP_TEN: Retention =
-    Retention { telemetry_days: Some(10), quarantine_days: Some(10), confirmed: false };
+const KEEP_ALL: Retention = Retention {
+    telemetry_days: None,
+    quarantine_days: None,
+    columnstore_days: None,
+    confirmed: false,
+};
+const KEEP_TEN: Retention = Retention {
+    telemetry_days: Some(10),
+    quarantine_days: Some(10),
+    columnstore_days: None,
+    confirmed: false,
+};
 const CONFIRMED: Retention = Retention { confirmed: true, ..KEEP_TEN };
 
 /// Noon of the day that most of these tests play on.

@@ -27,8 +27,12 @@ const CATALOG: &str = "SET allow_system_table_mods = on;
     INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
         VALUES (99999, 'citus', 10, 11, false, '13.2-1')";
 
-const KEEP_TEN: Retention =
-    Retention { telemetry_days: Some(10), quarantine_days: Some(10), confirmed: true };
+const KEEP_TEN: Retention = Retention {
+    telemetry_days: Some(10),
+    quarantine_days: Some(10),
+    columnstore_days: None,
+    confirmed: true,
+};
 
 fn now() -> Timestamp {
     sluice::clock::now()

@@ -34,6 +34,7 @@ async fn a_reader_sees_one_tenant_and_no_other() {
     );
     for table in [
         "telemetry",
+        "telemetry_mine",
         "quarantine_events",
         "quarantine_counters_minute",
         "device_state",

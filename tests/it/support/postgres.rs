@@ -61,6 +61,11 @@ impl Postgres {
         Self::copy_of(prepared(), settings)
     }
 
+    /// Whether the server has this library, as `shared_preload_libraries` finds it.
+    pub fn has_library(file: &str) -> bool {
+        programs().parent().is_some_and(|dir| dir.join("lib").join(file).is_file())
+    }
+
     /// A fresh database with the schema in place.
     pub fn database(&self) -> Database<'_> {
         self.create_database(Some(TEMPLATE))

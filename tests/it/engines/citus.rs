@@ -1,0 +1,109 @@
+//! Telemetry spread over the nodes of Citus.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sluice::store::schema::partitions::maintain;
+
+use super::cluster::Nodes;
+use super::{
+    DASHBOARDS, KEEP_TEN, a_reader_sees_its_tenant, every_reading_of_telemetry_answers, in_days,
+    repeats_are_counted_as_repeats, run, simulate, simulator, store,
+};
+use crate::support::daemon::Settings;
+use crate::support::database::Database;
+use crate::support::mosquitto::Mosquitto;
+use crate::support::test_daemon::TestDaemon;
+use crate::support::wait;
+
+/// How long a worker is away.
+const AWAY: Duration = Duration::from_secs(10);
+
+/// A daemon on a database whose telemetry was spread.
+fn spread(database: &Database<'_>) -> TestDaemon<Mosquitto, ()> {
+    let builder = TestDaemon::builder().broker().on_database(database);
+    let (code, shown) = run(builder.settings(), &["store", "spread", "--shards", "8"]);
+    assert_eq!((code, &shown["changed"]), (0, &Value::Bool(false)), "{shown}");
+    let status = |settings: &Settings| run(settings, &["store", "status"]).1;
+    assert_eq!(status(builder.settings())["layout"], "partitioned");
+    let (code, done) = run(builder.settings(), &["store", "spread", "--shards", "8", "--yes"]);
+    assert_eq!((code, &done["changed"]), (0, &Value::Bool(true)), "{done}");
+    let after = status(builder.settings());
+    assert_eq!(
+        (&after["layout"], &after["shards"], &after["nodes"]),
+        (&"distributed".into(), &8.into(), &2.into())
+    );
+    let (code, refused) = run(builder.settings(), &["store", "spread", "--yes"]);
+    assert_eq!(code, 1);
+    assert!(
+        refused.as_str().unwrap().contains("in distributed partitions by day already"),
+        "{refused}"
+    );
+    let (code, refused) = run(builder.settings(), &["store", "hypertable"]);
+    assert!(code == 1 && refused.as_str().unwrap().contains("distributed by Citus"), "{refused}");
+    builder.set("STORE_ENGINE", "citus").start_ready()
+}
+
+#[tokio::test]
+async fn on_citus_messages_are_stored_once_and_days_come_and_go() {
+    let Some(nodes) = Nodes::start() else { return };
+    let database = nodes.database();
+    database.query(
+        "INSERT INTO telemetry (time, received_at, tenant_id, device_id, msg_type, metrics, message_id)
+         SELECT '2001-01-01', now(), 'late', 'd' || n, 'telemetry', '{}', gen_random_uuid() FROM generate_series(1, 500) n",
+    );
+    let it = spread(&database);
+    wait::until("the answer says what the store is", || {
+        let (_, readyz) = it.daemon.get("/readyz").unwrap();
+        readyz.contains("telemetry in distributed partitions by day")
+    });
+    let summary = simulate(&it.settings, &["--rate", "0", "--messages", "4000", "--bad", "0.02"]);
+    assert_eq!(summary["sent"], 4000);
+    let store = store(&database);
+    repeats_are_counted_as_repeats(&store, &database).await;
+    every_reading_of_telemetry_answers(&store).await;
+    database.query(DASHBOARDS);
+    a_reader_sees_its_tenant(&nodes.coordinator, &database, "telemetry");
+    a_reader_sees_its_tenant(&nodes.coordinator, &database, "telemetry_mine");
+
+    let report = maintain(store.pool(), KEEP_TEN, in_days(5)).await.unwrap();
+    assert_eq!((report.failed, report.expired), (vec![], 500), "the late rows are gone");
+    let days = "SELECT count(*) FROM pg_dist_partition WHERE logicalrelid::text ~ '^telemetry_2'";
+    let before: u32 = database.value(days).parse().unwrap();
+    assert!(before >= 9, "the new days are distributed: {before}");
+    let report = maintain(store.pool(), KEEP_TEN, in_days(12)).await.unwrap();
+    assert!(report.dropped.iter().any(|name| name.starts_with("telemetry_2")), "{report:?}");
+    assert!(report.failed.is_empty() && report.missing.is_empty(), "{report:?}");
+    let (_, doctor) = run(&it.settings, &["doctor"]);
+    assert!(doctor.to_string().contains("the store is citus"), "{doctor}");
+}
+
+#[test]
+fn on_citus_a_worker_that_dies_and_a_coordinator_that_restarts_lose_nothing() {
+    let Some(nodes) = Nodes::start() else { return };
+    let database = nodes.database();
+    let it = spread(&database);
+    let summary = std::thread::scope(|scope| {
+        let settings = &it.settings;
+        // The check comes later: it reads the nodes, too.
+        let pace = ["--devices", "200", "--rate", "400", "--messages", "8000", "--bad", "0.02"];
+        let run = scope.spawn(move || simulator(settings, &pace));
+        database.wait_until("SELECT count(*) > 500 FROM telemetry", "t");
+        nodes.workers[0].kill9();
+        std::thread::sleep(AWAY);
+        nodes.workers[0].start();
+        wait::until("messages are stored again", || {
+            it.daemon.get("/readyz").is_ok_and(|(code, _)| code == 200)
+        });
+        nodes.coordinator.stop();
+        nodes.coordinator.start();
+        run.join().unwrap()
+    });
+    assert_eq!(summary["sent"], 8000, "{summary:#}");
+    let file = it.settings.dir().write("summary.json", summary.to_string());
+    let summary = simulator(&it.settings, &["--verify", "--of", file.to_str().unwrap()]);
+    let stored = summary["findings"]["stored"].as_f64().unwrap();
+    let counted = it.daemon.metric("sluice_messages_stored_total");
+    database.wait_until("SELECT count(*) FROM pg_prepared_xacts", "0");
+    assert!((stored - counted).abs() < 0.5, "stored {stored}, counted {counted}");
+}

@@ -1,0 +1,98 @@
+//! Telemetry as a hypertable of Timescale, and with a columnstore.
+
+use serde_json::Value;
+use sluice::store::schema::partitions::maintain;
+
+use super::{
+    DASHBOARDS, KEEP_TEN, a_reader_sees_its_tenant, every_reading_of_telemetry_answers, in_days,
+    repeats_are_counted_as_repeats, run, seen, simulate, store,
+};
+use crate::support::postgres::Postgres;
+use crate::support::test_daemon::TestDaemon;
+
+const SETTINGS: [(&str, &str); 3] = [
+    ("shared_preload_libraries", "timescaledb"),
+    ("timescaledb.telemetry_level", "off"),
+    ("fsync", "off"),
+];
+
+/// Rows of three days ago, so that a chunk is old enough for the columnstore.
+const OLD: &str = "INSERT INTO telemetry (time, received_at, tenant_id, device_id, msg_type, metrics, message_id)
+    SELECT now() - interval '3 days' + make_interval(secs => n), now(), tenant_id, 'd-' || n % 20, 'telemetry',
+        '{\"t\": 21.5, \"p\": 1013}', gen_random_uuid()
+    FROM generate_series(1, 5000) n, (VALUES ('sluice-sim-000'), ('sluice-sim-001')) AS tenants (tenant_id)";
+
+#[tokio::test]
+async fn on_timescale_messages_are_stored_once_and_a_reader_sees_one_tenant_on_each_layout() {
+    if !Postgres::has_library("timescaledb.so") {
+        return;
+    }
+    let server = Postgres::private_with(&SETTINGS);
+    let database = server.database();
+    let builder = TestDaemon::builder().broker().on_database(&database);
+    let (code, refused) = run(builder.settings(), &["store", "hypertable", "--yes"]);
+    assert!(
+        code == 1 && refused.as_str().unwrap().contains("no extension timescaledb"),
+        "{refused}"
+    );
+    database.query("CREATE EXTENSION timescaledb");
+    database.query(OLD);
+    database.query(DASHBOARDS);
+    a_reader_sees_its_tenant(&server, &database, "telemetry");
+    a_reader_sees_its_tenant(&server, &database, "telemetry_mine");
+    let (code, done) = run(builder.settings(), &["store", "hypertable", "--yes"]);
+    assert_eq!((code, &done["changed"]), (0, &Value::Bool(true)), "{done}");
+    assert_eq!(database.value("SELECT count(*) FROM telemetry"), "10000", "the rows moved");
+
+    let it = builder.set("COLUMNSTORE_AFTER_DAYS", "2").start_ready();
+    let summary = simulate(&it.settings, &["--rate", "0", "--messages", "4000", "--bad", "0.02"]);
+    assert_eq!(summary["sent"], 4000);
+    let store = store(&database);
+    repeats_are_counted_as_repeats(&store, &database).await;
+    every_reading_of_telemetry_answers(&store).await;
+    a_reader_sees_its_tenant(&server, &database, "telemetry");
+    a_reader_sees_its_tenant(&server, &database, "telemetry_mine");
+    let chunk = database.value("SELECT show_chunks('telemetry')::text LIMIT 1");
+    let denied = seen(&server, &database, "of_none", &chunk).unwrap_err();
+    assert!(denied.contains("permission denied"), "a chunk has no policy: {denied}");
+
+    // A transaction of the pool would hold the table.
+    store.close().await;
+    let (code, done) = run(&it.settings, &["store", "hypertable", "--columnstore", "--yes"]);
+    assert_eq!((code, &done["changed"]), (0, &Value::Bool(true)), "{done}");
+    let store = super::store(&database);
+    let report = maintain(store.pool(), KEEP_TEN, in_days(0)).await.unwrap();
+    assert!(report.failed.is_empty() && !report.compressed.is_empty(), "{report:?}");
+    a_reader_sees_its_tenant(&server, &database, "telemetry_mine");
+    let denied = seen(&server, &database, "of_sim", "telemetry").unwrap_err();
+    assert!(denied.contains("permission denied"), "{denied}");
+    let again = "INSERT INTO telemetry SELECT * FROM telemetry WHERE time < now() - interval '2 days' ON CONFLICT DO NOTHING";
+    database.query(again);
+    let old = "SELECT count(*) FROM telemetry WHERE time < now() - interval '2 days'";
+    assert_eq!(database.value(old), "10000", "a repeat into the columnstore is a repeat");
+    simulate(&it.settings, &["--rate", "0", "--messages", "1000"]);
+
+    doctor_fails_where_readers_see_all(&it, &database);
+
+    let report = maintain(store.pool(), KEEP_TEN, in_days(9)).await.unwrap();
+    assert!(report.failed.is_empty() && !report.dropped.is_empty(), "{report:?}");
+    assert_eq!(database.value(old), "0", "the chunk past its retention is gone");
+}
+
+fn doctor_fails_where_readers_see_all<B, D>(
+    it: &TestDaemon<B, D>,
+    database: &crate::support::database::Database<'_>,
+) {
+    let found = || run(&it.settings, &["doctor"]).1.to_string();
+    let healthy = found();
+    assert!(healthy.contains("telemetry in a hypertable with a columnstore"), "{healthy}");
+    assert!(healthy.contains("row-level security limits sluice_reader"), "{healthy}");
+    database.query("GRANT SELECT ON telemetry TO sluice_reader");
+    let open = found();
+    assert!(
+        open.contains("row-level security is off and sluice_reader may read telemetry"),
+        "{open}"
+    );
+    database.query("SELECT sluice_bind_reader()");
+    assert!(!found().contains("row-level security is off"));
+}

@@ -31,6 +31,13 @@ fn refused_by_engines(path: &str, text: &str) -> Vec<String> {
         findings.push(format!("{path}: ctid has no meaning in a distributed table"));
     }
     let joined = lines.join("\n");
+    for table in DATA_TABLES.iter().chain(&["{table}", "{quoted_table}"]) {
+        if joined.contains(&format!("(SELECT FROM {table} ")) {
+            findings.push(format!(
+                "{path}: Citus plans no SELECT without a column: SELECT 1 FROM {table}"
+            ));
+        }
+    }
     for table in DATA_TABLES {
         for statement in joined.split(&format!("INSERT INTO {table} ")).skip(1) {
             let statement = statement.split("\";").next().unwrap_or_default();
@@ -80,6 +87,7 @@ fn the_rules_of_the_engines_find_what_they_forbid() {
     let skips = "const A: &str = \"INSERT INTO telemetry (a) SELECT 1 ON CONFLICT DO NOTHING";
     assert_eq!(found(&format!("{skips}\";")), 1);
     assert_eq!(found(&format!("{skips} RETURNING true\";")), 0);
+    assert_eq!(found("const A: &str = \"SELECT EXISTS (SELECT FROM telemetry WHERE true)\";"), 1);
     let trigger = "CREATE TRIGGER a AFTER INSERT ON telemetry FOR EACH ROW EXECUTE FUNCTION f();";
     assert_eq!(triggers_on_data_tables("m", trigger).len(), 1);
     assert!(triggers_on_data_tables("m", &trigger.replace("telemetry", "devices")).is_empty());

@@ -19,10 +19,11 @@ const REFUSED: &str = "SELECT message_id FROM quarantine_events WHERE message_id
     UNION ALL SELECT u.id FROM quarantine_unkept q, unnest(q.message_ids) AS u (id) WHERE u.id = ANY($1)";
 
 /// Finds messages in telemetry, by the key of the unique index.
-const STORED: &str = "SELECT g.message_id FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[]) \
+/// A join, since Citus plans no EXISTS over a list.
+const STORED: &str = "SELECT t.message_id FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::uuid[]) \
     AS g (tenant_id, device_id, time, message_id) \
-    WHERE EXISTS (SELECT FROM telemetry t WHERE t.tenant_id = g.tenant_id AND t.device_id = g.device_id \
-        AND t.time = g.time AND t.message_id = g.message_id)";
+    JOIN telemetry t ON t.tenant_id = g.tenant_id AND t.device_id = g.device_id \
+        AND t.time = g.time AND t.message_id = g.message_id";
 
 /// Notes cover this number of the latest messages: twice the largest receive window.
 const MESSAGES_KEPT: u64 = 131_072;

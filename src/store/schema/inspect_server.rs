@@ -302,7 +302,7 @@ pub(super) async fn count_up_to(
     quoted_table: &str,
     most: i64,
 ) -> Result<i64, Outage> {
-    let statement = format!("SELECT count(*) FROM (SELECT FROM {quoted_table} LIMIT $1) rows");
+    let statement = format!("SELECT count(*) FROM (SELECT 1 FROM {quoted_table} LIMIT $1) rows");
     let query = sqlx::query_scalar(AssertSqlSafe(statement)).bind(most);
     Ok(answer(query.fetch_one(database.pool())).await?)
 }

@@ -280,7 +280,7 @@ async fn has_rows_before(
     column: &str,
     cutoff: NaiveDate,
 ) -> Result<bool, sqlx::Error> {
-    let statement = format!("SELECT EXISTS (SELECT FROM {quoted_table} WHERE {column} < $1)");
+    let statement = format!("SELECT EXISTS (SELECT 1 FROM {quoted_table} WHERE {column} < $1)");
     sqlx::query_scalar(AssertSqlSafe(statement)).bind(midnight(cutoff)).fetch_one(connection).await
 }
 

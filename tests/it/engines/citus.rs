@@ -86,7 +86,7 @@ fn on_citus_a_worker_that_dies_and_a_coordinator_that_restarts_lose_nothing() {
     let summary = std::thread::scope(|scope| {
         let settings = &it.settings;
         // The check comes later: it reads the nodes, too.
-        let pace = ["--devices", "200", "--rate", "400", "--messages", "8000", "--bad", "0.02"];
+        let pace = ["--devices", "200", "--rate", "400", "--seconds", "20", "--bad", "0.02"];
         let run = scope.spawn(move || simulator(settings, &pace));
         database.wait_until("SELECT count(*) > 500 FROM telemetry", "t");
         nodes.workers[0].kill9();
@@ -99,7 +99,7 @@ fn on_citus_a_worker_that_dies_and_a_coordinator_that_restarts_lose_nothing() {
         nodes.coordinator.start();
         run.join().unwrap()
     });
-    assert_eq!(summary["sent"], 8000, "{summary:#}");
+    assert!(summary["sent"].as_u64().unwrap() > 7_000, "{summary:#}");
     let file = it.settings.dir().write("summary.json", summary.to_string());
     let summary = simulator(&it.settings, &["--verify", "--of", file.to_str().unwrap()]);
     let stored = summary["findings"]["stored"].as_f64().unwrap();

@@ -8,7 +8,8 @@
 //! 4. `api` serves the management API, [`endpoints`] holds its resources, [`views`] the JSON of their
 //!    rows;
 //! 5. [`session`] knows the people at the console;
-//! 6. `component_health` and `fleet_cache` have what the overview shows, [`live`] what the live tail shows;
+//! 6. `component_health` and `fleet_cache` have what the overview shows, `shared_counts` the counts of
+//!    lists, [`live`] what the live tail shows;
 //! 7. `public` serves guests, [`est`] devices that need a certificate.
 //!
 //! It translates between HTTP and the other modules; it decides nothing about a message.
@@ -25,6 +26,7 @@ mod ops;
 pub(crate) mod ops_client;
 mod public;
 pub(crate) mod session;
+mod shared_counts;
 pub(crate) mod views;
 
 pub use api::admin_token::FromThisMachine;

@@ -58,6 +58,7 @@ use super::listener::limits::{
     ConnectionLimits, HEAD_TIMEOUT, LimitedListener, Peer, report_progress,
 };
 use super::listener::places::Pace;
+use super::shared_counts::SharedCounts;
 use crate::telemetry::http::ListenerMetrics;
 use admin_token::FromThisMachine;
 use auth::authenticate;
@@ -97,6 +98,7 @@ pub fn api_router(api: Api) -> Router {
         let mut endpoint = route
             .endpoint
             .route_layer(from_fn_with_state(Arc::clone(permits), limit_concurrency))
+            .route_layer(from_fn_with_state(api.counts.clone(), note_change))
             .route_layer(guard);
         if !route.renamed.is_empty() {
             endpoint = endpoint.route_layer(from_fn_with_state(route.renamed, warn_of_old_names));
@@ -207,6 +209,16 @@ async fn limit_concurrency(
 ) -> Response {
     let _permit = permits.acquire().await;
     next.run(request).await
+}
+
+/// Makes the kept counts old after a change.
+async fn note_change(State(counts): State<SharedCounts>, request: Request, next: Next) -> Response {
+    let is_change = !request.method().is_safe();
+    let response = next.run(request).await;
+    if is_change {
+        counts.note_change();
+    }
+    response
 }
 
 /// Limits the time of a request, and logs it without its query and headers.

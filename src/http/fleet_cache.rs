@@ -23,8 +23,8 @@ use crate::store::reads::fleet::{FleetNumbers, numbers};
 /// The least time between two counts.
 const LEAST_AGE: Duration = Duration::from_secs(2);
 
-/// A count may take this share of the time at most: what takes 200 ms is repeated after 4 s.
-const SHARE: u32 = 20;
+/// A count may take this share of the time at most: what takes 200 ms is repeated after 20 s.
+const SHARE: u32 = 100;
 
 /// How long a count may take, also while no connection is free.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -19,6 +19,7 @@ pub mod change_feed;
 pub(crate) mod device_edit;
 pub(crate) mod device_list;
 pub(crate) mod device_order;
+mod device_refused;
 pub(crate) mod devices;
 pub(crate) mod directory;
 pub(crate) mod enrolment_codes;

@@ -20,6 +20,7 @@ use crate::http::est::inspect::inspect as inspect_est_files;
 use crate::http::fleet_cache::{FleetCache, FleetSource};
 use crate::http::live::LiveDesk;
 use crate::http::session::Sessions;
+use crate::http::shared_counts::SharedCounts;
 use crate::ingest::live_feed::LiveFeed;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::draining::DrainDesk;
@@ -61,6 +62,8 @@ pub struct Api {
     pub(crate) readiness: Readiness,
     /// The numbers of the overview.
     pub(crate) fleet: FleetCache,
+    /// The counts of lists that took long.
+    pub(crate) counts: SharedCounts,
     /// Wakes the task that works on replay jobs.
     pub(crate) replay_signal: ReplaySignal,
     /// The settings as displayed.
@@ -103,6 +106,7 @@ impl Api {
             pulse,
             readiness,
             fleet: FleetCache::default(),
+            counts: SharedCounts::default(),
             replay_signal: ReplaySignal::default(),
             settings: Arc::default(),
             access: AccessRecord::default(),

@@ -46,7 +46,8 @@ pub(crate) struct CertificatePageParams {
     search: Option<Param<CertificateSearch>>,
     /// The order of the rows.
     sort: Option<Param<CertificateSort>>,
-    /// Whether to count the certificates that the filters find.
+    /// Whether to count the certificates that the filters find. A count that takes long is
+    /// at most a minute old.
     count: Option<Param<bool>>,
     /// The number of rows of a page.
     #[serde(default)]
@@ -84,7 +85,11 @@ pub(crate) async fn list(
     let counted = match (wants_count, is_whole) {
         (false, _) => None,
         (true, true) => u32::try_from(page.items.len()).ok(),
-        (true, false) => Some(inventory::count(pool, &filter).await?),
+        (true, false) => {
+            let what =
+                CertificateFilter { after: None, now: Timestamp::default(), ..filter.clone() };
+            Some(api.counts.certificates.get(&what, inventory::count(pool, &filter)).await?)
+        }
     };
     let found = counted.map(|counted| FoundRows::of(counted, CERTIFICATES_COUNTED_MAX));
     Ok(OkJson(CountedPage::new(page, found)))
@@ -95,7 +100,8 @@ pub(crate) async fn expiry(
     call: Call<NoParams, ExpiryParams, NoBody>,
 ) -> Result<OkJson<CertificateExpiryView>, Problem> {
     let tenant = call.query.tenant.as_ref().map(|Param(tenant)| tenant);
-    Ok(OkJson(inventory::count_ends(api.database.pool(), tenant, clock::now()).await?.into()))
+    let counting = inventory::count_ends(api.database.pool(), tenant, clock::now());
+    Ok(OkJson(api.counts.ends.get(&tenant, counting).await?.into()))
 }
 
 // === impl CertificatePageParams ===

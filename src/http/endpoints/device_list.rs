@@ -10,6 +10,7 @@ use crate::clock;
 use crate::domain::device::DeviceStatus;
 use crate::domain::device_search::DeviceSearch;
 use crate::domain::ids::TenantId;
+use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, NoBody, NoParams};
 use crate::http::api::page::{CountedPage, FoundRows, Page};
 use crate::http::api::params::{Limit, Param, TextParam};
@@ -34,7 +35,8 @@ pub(crate) struct DevicePageParams {
     search: Option<Param<DeviceSearch>>,
     /// The order of the rows.
     sort: Option<Param<DeviceSort>>,
-    /// Whether to count the devices that the filters find.
+    /// Whether to count the devices that the filters find. A count that takes long is
+    /// at most a minute old.
     count: Option<Param<bool>>,
     /// The number of rows of a page.
     #[serde(default)]
@@ -53,7 +55,8 @@ pub(crate) struct TenantDevicePageParams {
     search: Option<Param<DeviceSearch>>,
     /// The order of the rows.
     sort: Option<Param<DeviceSort>>,
-    /// Whether to count the devices that the filters find.
+    /// Whether to count the devices that the filters find. A count that takes long is
+    /// at most a minute old.
     count: Option<Param<bool>>,
     /// The number of rows of a page.
     #[serde(default)]
@@ -118,6 +121,18 @@ impl TextParam for DevicePlace {
 
 // === private helpers ===
 
+/// How many devices the filter finds, in any place.
+async fn count(api: &Api, filter: &DeviceListFilter) -> Result<u32, Problem> {
+    let what = DeviceListFilter {
+        after: None,
+        sort: DeviceSort::default(),
+        now: Timestamp::default(),
+        ..filter.clone()
+    };
+    let counting = rows::count(api.database.pool(), filter);
+    Ok(api.counts.devices.get(&what, counting).await?)
+}
+
 async fn page(
     api: &Api,
     query: DevicePageParams,
@@ -137,12 +152,18 @@ async fn page(
     }
     let pool = api.database.pool();
     let fetched = Page::<DeviceListView>::fetch(limit);
-    let (rows, counted) = match query.count {
+    let rows = rows::list(pool, &filter, fetched).await?;
+    let counted = match query.count {
         Some(Param(true)) => {
-            let (rows, counted) = rows::list_and_count(pool, &filter, fetched).await?;
-            (rows, Some(counted))
+            // The only page has all of them.
+            let is_only = filter.after.is_none() && rows.len() < fetched as usize;
+            let counted = match u32::try_from(rows.len()) {
+                Ok(number) if is_only => number,
+                _ => count(api, &filter).await?,
+            };
+            Some(counted)
         }
-        _ => (rows::list(pool, &filter, fetched).await?, None),
+        _ => None,
     };
     let place = |last: &DeviceListRow| last.place(filter.sort).to_string();
     let page = Page::new(rows, limit, place);

@@ -71,11 +71,22 @@ pub(crate) async fn facets(
     let bars = TimeBars::over(since, until);
     let pool = api.database.pool();
     let exact = facets::exact(pool, bound_to.as_deref(), &filter, bars).await?;
-    let kept = facets::kept(pool, &filter).await?;
+    let what = QuarantineFilter {
+        since: filter.since.map(minute),
+        until: filter.until.map(minute),
+        ..filter.clone()
+    };
+    let kept = api.counts.refused.get(&what, facets::kept(pool, &filter)).await?;
     Ok(OkJson(FacetsView::new(bars, exact, kept, not_counted(&filter))))
 }
 
 // === private helpers ===
+
+/// The minute of a time: a span of a search ends with the moment of the request, and equal searches of
+/// a minute share their count.
+const fn minute(time: Timestamp) -> Timestamp {
+    Timestamp::from_micros(time.micros().div_euclid(60_000_000) * 60_000_000)
+}
 
 /// The conditions that the counters know nothing of.
 fn not_counted(filter: &QuarantineFilter) -> Vec<String> {

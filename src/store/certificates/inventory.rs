@@ -2,7 +2,7 @@
 //!
 //! It only reads. A count stops at [`CERTIFICATES_COUNTED_MAX`], and each query has a time limit.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
@@ -33,8 +33,8 @@ const REPLACED: &str =
 
 /// The ACTIVE certificates by the week of their end (-1: past, 26: later) and whether they are due;
 /// once all of them, once those that an ACTIVE one replaces. It is faster than one join of both.
-const WEEKS: &str = "WITH ends AS (SELECT c.id, CASE WHEN c.not_after < $2 THEN -1 \
-            ELSE least((extract(epoch FROM least(c.not_after, '9998-12-31Z'))::bigint - $3) / 604800, $5)::int END AS week, \
+const WEEKS: &str = "WITH ends AS (SELECT c.id, \
+            CASE WHEN c.not_after < $2 THEN -1 ELSE width_bucket(c.not_after, $3) - 1 END AS week, \
             c.not_after >= $2 AND c.not_after < $4 AS is_due \
         FROM device_certificates c WHERE c.status = 'ACTIVE' AND ($1::text IS NULL OR c.tenant_id = $1)) \
     SELECT week, is_due, false AS is_replaced, count(*) AS number FROM ends GROUP BY 1, 2 \
@@ -150,12 +150,14 @@ pub async fn count_ends(
     now: Timestamp,
 ) -> Result<ExpiryCounts, CertificateError> {
     let monday = now.to_utc().date_naive().week(chrono::Weekday::Mon).first_day();
-    let begin_of_weeks = monday.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
+    let starts = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc();
+    let weeks: Vec<DateTime<Utc>> =
+        monday.iter_weeks().take(EXPIRY_WEEKS as usize + 1).map(starts).collect();
     let due = now.plus_seconds(i64::from(DUE_DAYS) * 86_400).to_utc();
     let later = i32::try_from(EXPIRY_WEEKS).unwrap_or(i32::MAX);
     let mut tx = begin(pool).await?;
     let query = sqlx::query_as(WEEKS).bind(tenant.map(TenantId::as_str)).bind(now.to_utc());
-    let query = query.bind(begin_of_weeks).bind(due).bind(later);
+    let query = query.bind(weeks).bind(due);
     let rows: Vec<EndRow> = query.fetch_all(&mut *tx).await?;
     let weeks = monday.iter_weeks().zip(0..later).map(|(first_day, place)| {
         let EndCount { ending, unreplaced } = EndCount::of(&rows, |row| row.week == place);

@@ -48,7 +48,7 @@ const CERTIFICATES: &str = "SELECT count(*) FILTER (WHERE c.not_after < $2 + int
     WHERE c.status = 'ACTIVE' AND c.not_after >= $2 AND c.not_after < $2 + interval '13 weeks' \
         AND ($1::text IS NULL OR c.tenant_id = $1)";
 
-const WEEKS: &str = "SELECT floor(extract(epoch FROM not_after - $2) / 604800)::bigint AS week, count(*) AS number \
+const WEEKS: &str = "SELECT (width_bucket(not_after, $3) - 1)::bigint AS week, count(*) AS number \
     FROM device_certificates \
     WHERE status = 'ACTIVE' AND not_after >= $2 AND not_after < $2 + interval '13 weeks' \
         AND ($1::text IS NULL OR tenant_id = $1) GROUP BY 1 ORDER BY 1";
@@ -200,7 +200,9 @@ async fn read(
         sqlx::query_as(DEVICES).bind(tenant).bind(now).fetch_one(&mut *transaction).await?;
     let certificates =
         sqlx::query_as(CERTIFICATES).bind(tenant).bind(now).fetch_one(&mut *transaction).await?;
-    let weeks = sqlx::query_as(WEEKS).bind(tenant).bind(now).fetch_all(&mut *transaction).await?;
+    let weeks: Vec<_> = (0..13).map(|week| now + TimeDelta::weeks(week)).collect();
+    let weeks = sqlx::query_as(WEEKS).bind(tenant).bind(now).bind(weeks);
+    let weeks = weeks.fetch_all(&mut *transaction).await?;
     let reasons = reasons(&mut transaction, tenant, now).await?;
     let last_revocation =
         sqlx::query_as(LAST_REVOCATION).bind(tenant).fetch_optional(&mut *transaction).await?;

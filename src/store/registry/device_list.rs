@@ -9,7 +9,8 @@ use serde::Serialize;
 use sqlx::{PgPool, Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
-use super::device_order::{DevicePlace, DeviceSort, InvalidPlace};
+use super::device_order::{DevicePlace, DeviceSort, HEARD, InvalidPlace};
+use super::device_refused::{REFUSED, RefusedWay};
 use super::devices::{DeviceError, DeviceRow};
 use crate::domain::device::DeviceStatus;
 use crate::domain::device_search::DeviceSearch;
@@ -72,14 +73,6 @@ pub struct DeviceListRow {
     pub in_sync: bool,
 }
 
-/// A row, and how many devices are found.
-#[derive(sqlx::FromRow)]
-struct CountedRow {
-    #[sqlx(flatten)]
-    row: DeviceListRow,
-    found: i64,
-}
-
 /// What is read of each device that matches.
 const COLUMNS: &str = "d.tenant_id, d.device_id, d.site_id, d.status,
      d.provision_token_hash IS NOT NULL AS has_token, d.created_at, d.updated_at, s.last_seen_at";
@@ -109,59 +102,24 @@ pub async fn list(
     filter: &DeviceListFilter,
     limit: u32,
 ) -> Result<Vec<DeviceListRow>, DeviceError> {
-    let mut query = QueryBuilder::<Postgres>::new("WITH page AS MATERIALIZED (SELECT ");
-    query.push(COLUMNS);
-    filter.push_from(&mut query);
-    filter.push_after(&mut query, "d.", "s.");
-    let order = filter.sort.order();
-    query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit)).push(") ");
-    filter.push_each(&mut query, "");
     let mut tx = begin(pool).await?;
+    let way = RefusedWay::of(&mut tx, &filter.search, filter.now).await?;
+    let mut query = QueryBuilder::<Postgres>::new("WITH page AS MATERIALIZED (");
+    filter.push_page(&mut query, way);
+    query.push(" LIMIT ").push_bind(i64::from(limit)).push(") ");
+    filter.push_each(&mut query);
     Ok(query.build_query_as().fetch_all(&mut *tx).await?)
-}
-
-/// [`list`] and [`count`]. A condition that is costly for both is evaluated once.
-pub async fn list_and_count(
-    pool: &PgPool,
-    filter: &DeviceListFilter,
-    limit: u32,
-) -> Result<(Vec<DeviceListRow>, u32), DeviceError> {
-    if !filter.is_costly() {
-        let rows = list(pool, filter, limit).await?;
-        // The only page has all of them.
-        let is_only = filter.after.is_none() && rows.len() < limit as usize;
-        let found = match u32::try_from(rows.len()) {
-            Ok(found) if is_only => found,
-            _ => count(pool, filter).await?,
-        };
-        return Ok((rows, found));
-    }
-    let mut query = QueryBuilder::<Postgres>::new("WITH matched AS MATERIALIZED (SELECT ");
-    query.push(COLUMNS);
-    filter.push_from(&mut query);
-    query.push("), page AS MATERIALIZED (SELECT * FROM matched m WHERE true");
-    filter.push_after(&mut query, "m.", "m.");
-    let order = filter.sort.order().replace("d.", "m.").replace("s.", "m.");
-    query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(i64::from(limit)).push(") ");
-    filter.push_each(&mut query, ", (SELECT count(*) FROM matched) AS found");
-    let mut tx = begin(pool).await?;
-    let rows: Vec<CountedRow> = query.build_query_as().fetch_all(&mut *tx).await?;
-    let Some(found) = rows.first().map(|row| row.found) else {
-        // Nothing is found, or nothing follows the place.
-        let found = if filter.after.is_some() { count(pool, filter).await? } else { 0 };
-        return Ok((Vec::new(), found));
-    };
-    let found = u32::try_from(found).unwrap_or(u32::MAX).min(COUNTED_MAX + 1);
-    Ok((rows.into_iter().map(|row| row.row).collect(), found))
 }
 
 /// Counts the devices that `filter` finds, in any place; stops after one more than
 /// [`COUNTED_MAX`].
 pub async fn count(pool: &PgPool, filter: &DeviceListFilter) -> Result<u32, DeviceError> {
+    let mut tx = begin(pool).await?;
+    let way = RefusedWay::of(&mut tx, &filter.search, filter.now).await?;
     let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM (SELECT");
     filter.push_from(&mut query);
+    filter.push_terms(&mut query, way, |_| true);
     query.push(" LIMIT ").push_bind(i64::from(COUNTED_MAX) + 1).push(") found");
-    let mut tx = begin(pool).await?;
     let found: i64 = query.build_query_scalar().fetch_one(&mut *tx).await?;
     Ok(u32::try_from(found).unwrap_or(COUNTED_MAX + 1))
 }
@@ -169,7 +127,35 @@ pub async fn count(pool: &PgPool, filter: &DeviceListFilter) -> Result<u32, Devi
 // === impl DeviceListFilter ===
 
 impl DeviceListFilter {
-    /// Pushes the tables and the conditions, without the place.
+    /// Pushes the rows of the page, in order.
+    ///
+    /// After many refusals, the devices are sorted before each is looked up in the quarantine: the
+    /// page then needs few of these lookups.
+    fn push_page(&self, query: &mut QueryBuilder<Postgres>, way: RefusedWay) {
+        let order = self.sort.order();
+        if way == RefusedWay::Scan {
+            query.push("SELECT ").push(COLUMNS);
+            self.push_from(query);
+            self.push_terms(query, way, |_| true);
+            self.push_after(query);
+            query.push(" ORDER BY ").push(order);
+            return;
+        }
+        query
+            .push("SELECT * FROM (SELECT ")
+            .push(COLUMNS)
+            .push(", ")
+            .push(HEARD)
+            .push(" AS heard_at");
+        self.push_from(query);
+        self.push_terms(query, way, |key| key != REFUSED);
+        self.push_after(query);
+        query.push(" ORDER BY ").push(order).push(" OFFSET 0) d WHERE true");
+        self.push_terms(query, way, |key| key == REFUSED);
+        query.push(" ORDER BY ").push(order.replace(HEARD, "d.heard_at"));
+    }
+
+    /// Pushes the tables and the simple conditions.
     fn push_from(&self, query: &mut QueryBuilder<Postgres>) {
         query.push(
             " FROM devices d LEFT JOIN device_state s USING (tenant_id, device_id) WHERE true",
@@ -180,24 +166,41 @@ impl DeviceListFilter {
         if let Some(status) = self.status {
             query.push(" AND d.status = ").push_bind(status);
         }
+    }
+
+    /// Pushes the conditions of the search with these keys.
+    fn push_terms(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        way: RefusedWay,
+        is_meant: impl Fn(&str) -> bool,
+    ) {
         for (key, included, excluded) in self.search.0.groups() {
+            if !is_meant(key) {
+                continue;
+            }
             if !included.is_empty() {
                 query.push(" AND (false");
                 for value in included {
                     query.push(" OR ");
-                    self.push_condition(query, key, value);
+                    self.push_condition(query, way, (key, value));
                 }
                 query.push(")");
             }
             for value in excluded {
                 query.push(" AND NOT coalesce(");
-                self.push_condition(query, key, value);
+                self.push_condition(query, way, (key, value));
                 query.push(", false)");
             }
         }
     }
 
-    fn push_condition(&self, query: &mut QueryBuilder<Postgres>, key: &str, value: &SearchValue) {
+    fn push_condition(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        way: RefusedWay,
+        (key, value): (&str, &SearchValue),
+    ) {
         match (key, value) {
             ("tenant", value) => push_text(query, "d.tenant_id", value),
             ("site", value) => push_text(query, "d.site_id", value),
@@ -213,7 +216,7 @@ impl DeviceListFilter {
                 let is_null = if *word == "never" { "IS NULL" } else { "IS NOT NULL" };
                 query.push("s.last_seen_at ").push(is_null);
             }
-            ("refused", SearchValue::Span(span)) => self.push_refused(query, *span),
+            (REFUSED, SearchValue::Span(span)) => way.push(query, self.now.plus_seconds(-span)),
             ("token", SearchValue::Word(word)) => {
                 let is_null = if *word == "yes" { "IS NOT NULL" } else { "IS NULL" };
                 query.push("d.provision_token_hash ").push(is_null);
@@ -230,13 +233,6 @@ impl DeviceListFilter {
         }
     }
 
-    fn push_refused(&self, query: &mut QueryBuilder<Postgres>, span: i64) {
-        query.push(
-            "(d.tenant_id, d.device_id) IN (SELECT q.tenant_id, q.device_id FROM quarantine_events q WHERE q.quarantined_at >= ",
-        );
-        query.push_bind(self.now.plus_seconds(-span).to_utc()).push(")");
-    }
-
     fn push_ending(&self, query: &mut QueryBuilder<Postgres>, span: i64) {
         query.push(
             "(d.tenant_id, d.device_id) IN (SELECT h.tenant_id, h.device_id FROM device_certificates h WHERE h.status = 'ACTIVE'
@@ -247,30 +243,31 @@ impl DeviceListFilter {
     }
 
     /// Pushes what is read of each row of the page, and the order.
-    fn push_each(&self, query: &mut QueryBuilder<Postgres>, more: &str) {
-        query.push(OF_EACH).push(more).push(FROM_EACH);
+    fn push_each(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push(OF_EACH).push(FROM_EACH);
         query.push_bind(self.now.plus_seconds(-86_400).to_utc());
         query.push(" LIMIT ").push_bind(i64::from(REFUSED_COUNTED_MAX));
         query.push(") bounded) refused ORDER BY ");
         query.push(self.sort.order().replace("d.", "page.").replace("s.", "page."));
     }
 
-    /// Whether a condition reads a large table, which is then read once for the page and its count.
-    fn is_costly(&self) -> bool {
-        self.search.0.terms().iter().any(|term| term.key == "refused")
-    }
-
-    /// Pushes the place. The columns have these qualifiers.
-    fn push_after(&self, query: &mut QueryBuilder<Postgres>, device_row: &str, state_row: &str) {
+    /// Pushes the place.
+    fn push_after(&self, query: &mut QueryBuilder<Postgres>) {
         let Some(DevicePlace { tenant, device, heard }) = &self.after else { return };
         let heard = heard.flatten().map(Timestamp::to_utc);
-        let names = format!("{device_row}tenant_id, {device_row}device_id) ");
+        let names = "d.tenant_id, d.device_id) ";
         if self.sort == DeviceSort::Name {
             query.push(" AND (").push(names).push("> (");
         } else {
             let side = if self.sort == DeviceSort::LastHeard { ">" } else { "<" };
-            query.push(" AND (coalesce(").push(state_row).push("last_seen_at, '-infinity'), ");
-            query.push(names).push(side).push(" (coalesce(").push_bind(heard);
+            query
+                .push(" AND (")
+                .push(HEARD)
+                .push(", ")
+                .push(names)
+                .push(side)
+                .push(" (coalesce(")
+                .push_bind(heard);
             query.push(", '-infinity'), ");
         }
         query.push_bind(tenant.clone()).push(", ").push_bind(device.clone()).push(")");

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use crate::domain::ids::DeviceKey;
 use crate::domain::time::Timestamp;
 
+/// When a device was last heard, in SQL; never comes first.
+pub(super) const HEARD: &str = "coalesce(s.last_seen_at, '-infinity')";
+
 /// How a list is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceSort {

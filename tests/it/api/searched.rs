@@ -102,6 +102,34 @@ fn each_key_finds_its_devices_in_any_page() {
     assert_eq!(api.get("/devices").ok(200)["found"], Value::Null);
 }
 
+/// So many refusals that each device is looked up in the quarantine, instead of reading all events.
+const FLOOD: &str = "INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt)
+    VALUES (date_trunc('minute', now()), 'acme', 'TOKEN_INVALID', 200000)";
+
+#[test]
+fn after_a_flood_a_search_for_refused_devices_finds_the_same_in_each_order() {
+    let api = fleet();
+    let found = |search: &str| {
+        ["name", "last_heard", "-last_heard"].map(|sort| {
+            let path = format!("/devices?search={}&sort={sort}", encoded(search));
+            let counted = api.get(&format!("{path}&count=true&limit=1")).ok(200);
+            (names(&api.walk(&path, 1)), counted["found"].clone())
+        })
+    };
+    let searches = [
+        "refused:1h",
+        "refused:24h refused:1h",
+        "refused:12h pump-*",
+        "-refused:1h",
+        "-refused:24h tenant:acme",
+    ];
+    let before = searches.map(found);
+    assert_eq!(before[0][2].0, ["pump-1", "other/urn:x"], "the latest first");
+    api.database.query(FLOOD);
+    let after = searches.map(found);
+    assert_eq!(before, after);
+}
+
 #[test]
 fn a_row_says_what_one_wants_to_know_of_a_device() {
     let api = fleet();

@@ -3,7 +3,9 @@
 //! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender
 //! is accepted, with the cached registry answers of [`grants`]; [`batching`] decides when a batch
 //! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. [`forwarding`]
-//! adds what links forward, [`live_feed`] shows decisions to those who listen. Around it:
+//! adds what links forward, [`live_feed`] shows decisions to those who listen, [`changes`] names what
+//! the registry changed. With `WRITER_LANES` [`lanes`] divides the devices among several spines, and
+//! [`ack_order`] keeps their acknowledgements in order. Around it:
 //! [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the
 //! same steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused
 //! messages.
@@ -24,12 +26,15 @@
 //! | committed | [`Receipt`](crate::domain::batch::Receipt) | how many rows were new |
 //! | acknowledged | [`AckToken`](crate::domain::message::AckToken) | what the session writes to the broker |
 
+pub(crate) mod ack_order;
 pub(crate) mod authorize;
 pub(crate) mod batching;
 pub(crate) mod candidate;
+pub(crate) mod changes;
 pub(crate) mod explain;
 pub(crate) mod forwarding;
 pub(crate) mod grants;
+pub(crate) mod lanes;
 pub(crate) mod live_feed;
 pub mod parse;
 pub(crate) mod replay;
@@ -44,13 +49,14 @@ use tokio::task::yield_now;
 
 use self::authorize::Authorizer;
 use self::batching::{FlushPlan, Gathering};
+use self::changes::Changes;
+use self::lanes::{Deliveries, next_chunk};
 use self::retry::Retry;
 use self::writer::PreparedBatch;
 use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
 use crate::domain::batch::Batch;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Directory;
-use crate::domain::registry_change::RegistryChange;
 use crate::domain::time::{Clock, MICROS_PER_SECOND};
 use crate::telemetry::broker::BrokerMetrics;
 
@@ -72,12 +78,12 @@ pub struct Spine<D> {
 /// Ends of the spine's queues.
 pub struct SpineQueues {
     /// From the broker, in chunks.
-    pub deliveries: mpsc::Receiver<Vec<Delivery>>,
+    pub deliveries: Deliveries,
     /// From the links, in chunks. A queue of its own: no message of a device waits behind a flood of a
     /// link.
     pub from_links: mpsc::Receiver<Vec<Delivery>>,
     /// From the registry.
-    pub changes: mpsc::Receiver<RegistryChange>,
+    pub changes: Changes,
     /// To the writer; its capacity is [`BATCHES_IN_FLIGHT`].
     pub batches: mpsc::Sender<PreparedBatch>,
 }
@@ -105,14 +111,14 @@ impl<D: Directory> Spine<D> {
             let wake_at = self.wake_at(plan);
             tokio::select! {
                 biased;
-                Some(change) = queues.changes.recv() => self.authorizer.forget(&change),
+                change = queues.changes.next() => self.authorizer.forget(&change),
                 permits = acquire(&self.permits, plan) => {
                     let Some(permit) = permits else { return };
                     if !self.flush(permit, &mut queues).await {
                         return;
                     }
                 }
-                delivered = next_chunk(&mut queues.deliveries, &mut queues.from_links), if self.gathering.has_room() => match delivered {
+                delivered = next_chunk(queues.deliveries.next(), &mut queues.from_links), if self.gathering.has_room() => match delivered {
                     Some(deliveries) => self.gather(deliveries),
                     None => break,
                 },
@@ -145,11 +151,7 @@ impl<D: Directory> Spine<D> {
 
     /// Parses, queries the registry, and authorizes; retries while the registry does not answer.
     /// Changes that arrive before the query apply to this batch.
-    async fn prepare(
-        &mut self,
-        deliveries: Vec<Delivery>,
-        changes: &mut mpsc::Receiver<RegistryChange>,
-    ) -> Option<Batch> {
+    async fn prepare(&mut self, deliveries: Vec<Delivery>, changes: &mut Changes) -> Option<Batch> {
         let mut candidates = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             candidates.push(self.authorizer.parse(delivery));
@@ -157,7 +159,7 @@ impl<D: Directory> Spine<D> {
                 yield_now().await;
             }
         }
-        while let Ok(change) = changes.try_recv() {
+        while let Some(change) = changes.waiting() {
             self.authorizer.forget(&change);
         }
         loop {
@@ -216,18 +218,6 @@ impl<D: Directory> Spine<D> {
             FlushPlan::WaitUntil(due) => due.min(now + sightings),
             _ => now + sightings,
         }
-    }
-}
-
-/// The next chunk, of the broker and of the links in turn where both wait. `None`: the session with
-/// the broker has ended.
-async fn next_chunk(
-    from_broker: &mut mpsc::Receiver<Vec<Delivery>>,
-    from_links: &mut mpsc::Receiver<Vec<Delivery>>,
-) -> Option<Vec<Delivery>> {
-    tokio::select! {
-        delivered = from_broker.recv() => delivered,
-        Some(delivered) = from_links.recv() => Some(delivered),
     }
 }
 

@@ -4,19 +4,19 @@
 
 use super::Daemon;
 use crate::broker::exchange::Exchange;
-use crate::domain::ports::RefusalReporter;
-use crate::downlink::device_errors;
+use crate::downlink::device_errors::{self, ErrorReporter};
 use crate::lifecycle::Tasks;
 
 // === impl Daemon ===
 
 impl Daemon {
-    /// Starts the task that publishes errors. The writer reports refusals to the returned reporter.
+    /// Starts the task that publishes errors. The writers report refusals to clones of the
+    /// returned reporter.
     pub(super) fn start_device_errors(
         &self,
         tasks: &mut Tasks,
         exchange: &Exchange,
-    ) -> Option<Box<dyn RefusalReporter>> {
+    ) -> Option<ErrorReporter> {
         if !self.config.downlink.device_errors {
             return None;
         }
@@ -26,6 +26,6 @@ impl Daemon {
             &self.metrics.device_errors,
         );
         tasks.spawn("device errors", publisher.run(self.stop.clone()));
-        Some(Box::new(reporter))
+        Some(reporter)
     }
 }

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 126] = [
+    const PROMISED: [(&str, Option<&str>); 127] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -156,6 +156,7 @@ mod tests {
         ("AUTH_CACHE_NEGATIVE_TTL_SECONDS", Some("30")),
         ("AUTH_CACHE_MAX_SIZE", Some("50000")),
         ("BATCH_SIZE", Some("1000")),
+        ("WRITER_LANES", Some("1")),
         ("FLUSH_INTERVAL_MS", Some("5")),
         ("MAX_PAYLOAD_BYTES", Some("16384")),
         ("MAX_JSON_DEPTH", Some("16")),

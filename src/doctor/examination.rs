@@ -14,7 +14,7 @@ use crate::broker::exchange::needed_writes;
 use crate::broker::tools::inspect::Inspector;
 use crate::clock;
 use crate::config::Config;
-use crate::config::sections::ingest::BATCHES_IN_FLIGHT;
+use crate::config::sections::ingest::{BATCHES_IN_FLIGHT, IngestConfig};
 use crate::disk::Unreachable;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
@@ -124,7 +124,8 @@ pub(crate) fn judge_readiness<K: Display + Ord>(
 
 impl Examination<'_> {
     async fn check_broker(&mut self, config: &Config) {
-        let needed_window = config.ingest.batch_size * BATCHES_IN_FLIGHT as usize;
+        let IngestConfig { batch_size, writer_lanes, .. } = config.ingest;
+        let needed_window = batch_size * BATCHES_IN_FLIGHT as usize * writer_lanes;
         let broker = Inspector::new(&config.broker, needed_window);
         if self.check("broker", broker.connection()).await {
             let [subscription, delivery, share_group, window, publishing, sys_values] =

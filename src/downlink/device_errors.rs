@@ -10,6 +10,7 @@ mod limits;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,10 @@ const REPEATED_MAX: usize = 64;
 /// Most characters of the detail, and of the path after the device.
 const TEXT_MAX: usize = 512;
 
-/// Decides after each commit which refusals cause an error.
-#[derive(Debug)]
+/// Decides after each commit which refusals cause an error. Clones share the limits.
+#[derive(Clone, Debug)]
 pub struct ErrorReporter {
-    limits: ErrorLimits,
+    limits: Arc<Mutex<ErrorLimits>>,
     errors: mpsc::Sender<RefusalNotice>,
     metrics: DeviceErrorMetrics,
     clock: Clock,
@@ -114,7 +115,7 @@ pub fn device_errors<D: Directory>(
 ) -> (ErrorReporter, ErrorPublisher<D>) {
     let (errors_in, errors) = mpsc::channel(QUEUE);
     let reporter = ErrorReporter {
-        limits: ErrorLimits::new(REMEMBERED, clock::now()),
+        limits: Arc::new(Mutex::new(ErrorLimits::new(REMEMBERED, clock::now()))),
         errors: errors_in,
         metrics: metrics.clone(),
         clock: clock::now,
@@ -148,7 +149,10 @@ impl ErrorReporter {
         let Some(topic) = own_topic(delivery, refusal.reason) else { return };
         let room = self.errors.try_reserve().ok();
         let has_room = room.is_some();
-        let admitted = self.limits.admit(topic.identity, refusal.reason, now, has_room);
+        // What a poisoned lock holds is still valid.
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let admitted = limits.admit(topic.identity, refusal.reason, now, has_room);
+        drop(limits);
         let (Some(suppressed), Some(room)) = (admitted, room) else {
             return self.metrics.suppressed.inc();
         };

@@ -99,6 +99,15 @@ impl<D: Directory> Authorizer<D> {
         }
     }
 
+    /// From now on this is one of `lanes` authorizers with the same samples: each registers its share
+    /// of the unknown devices.
+    pub fn share_limits(&mut self, sampler: SharedSampler, lanes: usize) {
+        self.sampler = sampler;
+        if let Some(enrollment) = &mut self.enrollment {
+            enrollment.share(lanes);
+        }
+    }
+
     /// Records a time in which no daemon read messages, for the rate limit.
     pub fn record_absence(&mut self, absence: Absence) {
         if let Some(rate) = &mut self.rate {

@@ -36,6 +36,19 @@ metrics! {
     }
 }
 
+metrics! {
+    /// Updated by the lanes of ingest.
+    pub struct LaneMetrics {
+        /// Stored messages that wait for the acknowledgement of an earlier message in another lane.
+        early_acks: IntGauge("sluice_early_acks"),
+        /// Messages that wait for their lane (`WRITER_LANES`).
+        waiting: IntGaugeVec("sluice_lane_queue_depth", ["lane"]),
+    }
+}
+
+/// A gauge of one lane.
+pub type LaneGauge = prometheus::IntGauge;
+
 /// Updated by ingest, after the commit.
 #[derive(Clone, Debug)]
 pub struct IngestMetrics {
@@ -51,7 +64,18 @@ pub struct IngestMetrics {
     pub ignored: IntCounter,
     /// Messages from links.
     pub links: LinkIngestMetrics,
+    /// The lanes, if there are several.
+    pub lanes: LaneMetrics,
     by_reason: Vec<IntCounter>,
+}
+
+// === impl LaneMetrics ===
+
+impl LaneMetrics {
+    /// The gauge of the messages that wait for this lane, counted from 0.
+    pub fn waiting_in(&self, lane: usize) -> LaneGauge {
+        self.waiting.with_label_values(&[(lane + 1).to_string()])
+    }
 }
 
 // === impl IngestMetrics ===
@@ -76,6 +100,7 @@ impl IngestMetrics {
             quarantined: results.with_label_values(&["quarantined"]),
             ignored: results.with_label_values(&["ignored"]),
             links: LinkIngestMetrics::new(registry)?,
+            lanes: LaneMetrics::register(registry)?,
             by_reason: Reason::ALL
                 .iter()
                 .map(|reason| reasons.with_label_values(&[reason.label()]))

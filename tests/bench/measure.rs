@@ -34,6 +34,8 @@ pub enum Way {
     Tokens,
     /// Postgres is reached by TCP.
     Tcp,
+    /// With two lanes of the writer.
+    Lanes,
     /// Devices may send requests, and none does.
     Api,
     /// Every device has sent a request.
@@ -286,6 +288,7 @@ impl Taker {
             Way::Forwarded | Way::Outage => other.map(OtherBroker::setting).into_iter().collect(),
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
+            Way::Lanes => vec![("WRITER_LANES", "2")],
             Way::Api | Way::Asked => asking::OPEN.to_vec(),
         };
         Ok(match consumer {

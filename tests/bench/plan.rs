@@ -130,6 +130,13 @@ fn of_many_devices_and_refusals(full: Load) -> Vec<Set> {
             Load { warm: false, way: Way::Tokens, ..full },
         )),
         alone(sluice("sluice, Postgres by TCP", Load { way: Way::Tcp, ..full })),
+        Set {
+            cases: vec![
+                sluice("sluice, one lane", full),
+                sluice("sluice, two lanes", Load { way: Way::Lanes, ..full }),
+            ],
+            times: OFTEN,
+        },
         alone(Case { run: Box::new(again), ..sluice("sluice, everything delivered again", full) }),
     ]
 }

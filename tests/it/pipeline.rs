@@ -5,6 +5,7 @@ pub mod changes;
 pub mod fixture;
 pub mod flood;
 pub mod growth;
+pub mod lanes;
 pub mod listen;
 pub mod oddities;
 pub mod partitions;

@@ -9,13 +9,14 @@ use crate::config::values::Config;
 
 /// Records conflicts between settings of different areas.
 pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
-    let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT as usize);
+    let lanes = config.ingest.writer_lanes;
+    let held = config.ingest.batch_size.saturating_mul(BATCHES_IN_FLIGHT as usize * lanes);
     if usize::from(config.broker.receive_maximum) < held {
         let why = format!(
             "the broker would stop sending before a batch is full: MQTT_RECEIVE_MAXIMUM must be at least \
-             {BATCHES_IN_FLIGHT} x BATCH_SIZE, {held}; raise it or lower BATCH_SIZE"
+             {BATCHES_IN_FLIGHT} x BATCH_SIZE x WRITER_LANES, {held}; raise it or lower the others"
         );
-        reader.conflict(&["MQTT_RECEIVE_MAXIMUM", "BATCH_SIZE"], why);
+        reader.conflict(&["MQTT_RECEIVE_MAXIMUM", "BATCH_SIZE", "WRITER_LANES"], why);
     }
     if config.ingest.max_payload_bytes >= config.broker.max_packet_bytes {
         let why = "a packet contains the payload and its topic: MAX_PAYLOAD_BYTES must be less than MQTT_MAX_PACKET_BYTES";
@@ -127,7 +128,11 @@ mod tests {
             ),
             (
                 &[("BATCH_SIZE", "10000")],
-                "MQTT_RECEIVE_MAXIMUM must be at least 2 x BATCH_SIZE, 20000",
+                "MQTT_RECEIVE_MAXIMUM must be at least 2 x BATCH_SIZE x WRITER_LANES, 20000",
+            ),
+            (
+                &[("BATCH_SIZE", "2500"), ("WRITER_LANES", "4")],
+                "MQTT_RECEIVE_MAXIMUM must be at least 2 x BATCH_SIZE x WRITER_LANES, 20000",
             ),
             (
                 &[("MAX_PAYLOAD_BYTES", "4096"), ("MQTT_MAX_PACKET_BYTES", "4096")],

@@ -210,7 +210,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "16000",
         (2, 65_535),
         "messages",
-        "The maximum number of messages in flight, which are delivered and not acknowledged. At least 2 x BATCH_SIZE.",
+        "The maximum number of messages in flight, which are delivered and not acknowledged. At least 2 x BATCH_SIZE x WRITER_LANES.",
     ),
     Setting::whole(
         "MQTT_MAX_PACKET_BYTES",

@@ -27,6 +27,8 @@ pub struct IngestConfig {
     pub cache_max_size: u64,
     /// `BATCH_SIZE`.
     pub batch_size: usize,
+    /// `WRITER_LANES`.
+    pub writer_lanes: usize,
     /// `FLUSH_INTERVAL_MS`.
     pub flush_interval: Duration,
     /// `MAX_PAYLOAD_BYTES`.
@@ -99,6 +101,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "messages",
         "The maximum number of messages in a batch. A full batch is written at once. While Postgres is busy a batch may grow to \
          twice this number.",
+    ),
+    Setting::whole(
+        "WRITER_LANES",
+        "1",
+        (1, 8),
+        "lanes",
+        "Into how many lanes the devices are divided. Each lane has its own connection to Postgres and its own batches. The messages \
+         of a device stay in order. More than one helps where one connection cannot store all messages and cores are free.",
     ),
     Setting::whole(
         "FLUSH_INTERVAL_MS",
@@ -188,6 +198,7 @@ impl IngestConfig {
             cache_negative_ttl: reader.seconds("AUTH_CACHE_NEGATIVE_TTL_SECONDS"),
             cache_max_size: reader.whole("AUTH_CACHE_MAX_SIZE"),
             batch_size: reader.whole("BATCH_SIZE"),
+            writer_lanes: reader.whole("WRITER_LANES"),
             flush_interval: reader.milliseconds("FLUSH_INTERVAL_MS"),
             max_payload_bytes: reader.whole("MAX_PAYLOAD_BYTES"),
             max_json_depth: reader.whole("MAX_JSON_DEPTH"),

@@ -27,10 +27,12 @@ pub struct Enrollment {
     budget: Budget,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Budget {
     minute: Timestamp,
     spent: usize,
+    /// Most devices of a minute.
+    most: usize,
 }
 
 /// The registry answer after this message registers an unknown device; `None` if the message would
@@ -70,7 +72,12 @@ fn registered_fields(parsed: &Parsed) -> (Option<Box<str>>, Option<TokenHash>) {
 impl Enrollment {
     /// Registers devices whose messages satisfy `requirements`.
     pub fn new(requirements: AuthRequirements) -> Self {
-        Self { requirements, budget: Budget::default() }
+        Self { requirements, budget: Budget::new(MAX_NEWCOMERS_PER_MINUTE) }
+    }
+
+    /// From now on it registers its share of the devices that several lanes may register.
+    pub fn share(&mut self, lanes: usize) {
+        self.budget = Budget::new(MAX_NEWCOMERS_PER_MINUTE / lanes.max(1));
     }
 
     /// Whether this message may register a device that was unknown.
@@ -114,16 +121,20 @@ impl Enrollment {
 // === impl Budget ===
 
 impl Budget {
+    fn new(most: usize) -> Self {
+        Self { minute: Timestamp::default(), spent: 0, most }
+    }
+
     fn is_left(&self, now: Timestamp) -> bool {
-        now.minute() != self.minute || self.spent < MAX_NEWCOMERS_PER_MINUTE
+        now.minute() != self.minute || self.spent < self.most
     }
 
     /// How many of `waiting` devices may be registered now.
     fn left(&mut self, waiting: usize, now: Timestamp) -> usize {
         if now.minute() != self.minute {
-            *self = Self { minute: now.minute(), spent: 0 };
+            *self = Self { minute: now.minute(), ..Self::new(self.most) };
         }
-        let left = MAX_NEWCOMERS_PER_MINUTE.saturating_sub(self.spent);
+        let left = self.most.saturating_sub(self.spent);
         if waiting > left && left > 0 {
             tracing::warn!(
                 "more than {MAX_NEWCOMERS_PER_MINUTE} unknown devices published within a minute; Sluice \
@@ -140,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_minute_registers_no_more_devices_than_its_budget() {
-        let mut budget = Budget::default();
+        let mut budget = Budget::new(MAX_NEWCOMERS_PER_MINUTE);
         let mut take = |waiting: usize, second: i64| {
             let taken = budget.left(waiting, Timestamp::default().plus_seconds(second));
             budget.spent += taken;

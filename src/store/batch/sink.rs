@@ -41,7 +41,7 @@ pub struct PgSink {
     buffer: CopyBuffer,
     /// What the last attempt left open.
     last: LastAttempt,
-    /// The client id that the messages were delivered to.
+    /// The client id that the messages were delivered to, and the lane.
     client_id: String,
     /// How long the notes of messages that were counted and not stored are needed.
     horizon: Horizon,
@@ -100,6 +100,15 @@ impl PgSink {
     #[must_use]
     pub fn of_client(self, client_id: &str) -> Self {
         Self { client_id: client_id.to_owned(), ..self }
+    }
+
+    /// Returns the sink of one of several lanes, counted from 0. A lane that stands still in a
+    /// transaction then holds the others only at the counters of equal refusals.
+    #[must_use]
+    pub fn of_lane(self, lane: usize) -> Self {
+        let name =
+            if lane == 0 { self.client_id } else { format!("{}#{}", self.client_id, lane + 1) };
+        Self { client_id: name, ..self }
     }
 
     /// Returns a sink that writes everything and rolls back: its receipts say what would be stored.

@@ -1,13 +1,14 @@
 //! Listens for changes of the registry, whatever their source, and reports which cache entries are
 //! stale.
 //!
-//! It decides nothing and caches nothing. After a gap it reports [`RegistryChange::Everything`].
+//! It decides nothing and caches nothing. After a gap it reports [`RegistryChange::Everything`]. A
+//! reader that is too slow loses changes and must take that as [`RegistryChange::Everything`].
 
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -52,24 +53,17 @@ pub struct ChangeSignal(watch::Sender<u64>);
 /// The listener: where changes go, and how its health is reported.
 struct ChangeFeed {
     pool: PgPool,
-    changes: mpsc::Sender<RegistryChange>,
+    changes: broadcast::Sender<RegistryChange>,
     signal: ChangeSignal,
     metrics: StoreMetrics,
     health: HealthReporter,
     backoff: Backoff,
 }
 
-/// The queue of changes. While the channel is full no change is queued; one Everything is pending
-/// and is sent after the queued ones.
-struct Outbox<'a> {
-    changes: &'a mpsc::Sender<RegistryChange>,
-    resync_pending: bool,
-}
-
 /// Why listening ended.
 #[derive(Debug, thiserror::Error)]
 enum ListenEnded {
-    /// `stop` was cancelled, or the receiver of the changes is gone.
+    /// `stop` was cancelled, or every reader of the changes is gone.
     #[error("Sluice is stopping")]
     Stopped,
     /// The server closed the connection.
@@ -87,7 +81,7 @@ enum ListenEnded {
 /// [`RegistryChange::Everything`], so no cache entry outlives a missed notification.
 pub async fn follow(
     pool: PgPool,
-    changes: mpsc::Sender<RegistryChange>,
+    changes: broadcast::Sender<RegistryChange>,
     signal: ChangeSignal,
     metrics: StoreMetrics,
     readiness: Readiness,
@@ -131,8 +125,10 @@ impl ChangeFeed {
             Err(_) => return ListenEnded::Silent,
         };
         self.report_listening();
-        let mut outbox = Outbox { changes: &self.changes, resync_pending: true };
-        forward_changes(listener, &mut outbox, &self.signal).await
+        if self.changes.send(RegistryChange::Everything).is_err() {
+            return ListenEnded::Stopped;
+        }
+        forward_changes(listener, &self.changes, &self.signal).await
     }
 
     /// Reports that LISTEN works, and that any change may have been missed before.
@@ -165,39 +161,6 @@ impl From<sqlx::Error> for ListenEnded {
     }
 }
 
-// === impl Outbox ===
-
-impl Outbox<'_> {
-    fn try_enqueue(&mut self, change: RegistryChange) -> Result<(), ListenEnded> {
-        if self.resync_pending {
-            return Ok(());
-        }
-        match self.changes.try_send(change) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.resync_pending = true;
-                Ok(())
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(ListenEnded::Stopped),
-        }
-    }
-
-    /// Waits for capacity and sends the pending Everything; stays pending while there is none.
-    /// Cancel safe.
-    async fn send_resync(&mut self) -> Result<(), ListenEnded> {
-        if !self.resync_pending {
-            std::future::pending::<()>().await;
-        }
-        self.changes
-            .reserve()
-            .await
-            .map_err(|_| ListenEnded::Stopped)?
-            .send(RegistryChange::Everything);
-        self.resync_pending = false;
-        Ok(())
-    }
-}
-
 // === private helpers ===
 
 async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
@@ -210,24 +173,15 @@ async fn connect(own: &PgPool) -> Result<PgListener, sqlx::Error> {
 /// Forwards notifications until the connection ends.
 async fn forward_changes(
     mut listener: PgListener,
-    outbox: &mut Outbox<'_>,
+    changes: &broadcast::Sender<RegistryChange>,
     signal: &ChangeSignal,
 ) -> ListenEnded {
     loop {
-        let received = tokio::select! {
-            sent = outbox.send_resync() => match sent {
-                Ok(()) => continue,
-                Err(ended) => return ended,
-            },
-            received = timeout(PROBE_AFTER, listener.try_recv()) => received,
-        };
-        match received {
+        match timeout(PROBE_AFTER, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => {
                 signal.notify();
-                if let Err(ended) =
-                    outbox.try_enqueue(RegistryChange::parse(notification.payload()))
-                {
-                    return ended;
+                if changes.send(RegistryChange::parse(notification.payload())).is_err() {
+                    return ListenEnded::Stopped;
                 }
             }
             Ok(Ok(None)) => return ListenEnded::Closed,
@@ -241,30 +195,5 @@ async fn forward_changes(
                 Err(_) => return ListenEnded::Silent,
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::ids::DeviceKey;
-
-    #[tokio::test]
-    async fn changes_beyond_the_capacity_become_one_everything_behind_the_queued_ones() {
-        let (sender, mut taken) = mpsc::channel(2);
-        let mut outbox = Outbox { changes: &sender, resync_pending: false };
-        let device = |name: &str| RegistryChange::Device(DeviceKey::new("acme", name).unwrap());
-        for name in ["a", "b", "c", "d"] {
-            outbox.try_enqueue(device(name)).unwrap();
-        }
-        assert_eq!(taken.try_recv(), Ok(device("a")));
-        outbox.try_enqueue(device("e")).unwrap();
-        outbox.send_resync().await.unwrap();
-        assert_eq!(taken.try_recv(), Ok(device("b")));
-        outbox.try_enqueue(device("f")).unwrap();
-        assert_eq!(taken.try_recv(), Ok(RegistryChange::Everything), "c, d and e are in it");
-        assert_eq!(taken.try_recv(), Ok(device("f")));
-        drop(taken);
-        assert!(matches!(outbox.try_enqueue(device("g")), Err(ListenEnded::Stopped)));
     }
 }

@@ -32,9 +32,17 @@ impl Lock {
         Self::of_mode(database, table, "ACCESS EXCLUSIVE")
     }
 
+    /// Nobody changes the rows of this table where the condition holds from now on.
+    pub fn on_rows(database: &Database<'_>, table: &str, condition: &str) -> Self {
+        Self::by(database, format!("BEGIN; SELECT FROM {table} WHERE {condition} FOR UPDATE"))
+    }
+
     fn of_mode(database: &Database<'_>, table: &str, mode: &str) -> Self {
-        let (url, sql) =
-            (database.socket_url(), format!("BEGIN; LOCK TABLE {table} IN {mode} MODE"));
+        Self::by(database, format!("BEGIN; LOCK TABLE {table} IN {mode} MODE"))
+    }
+
+    fn by(database: &Database<'_>, sql: String) -> Self {
+        let url = database.socket_url();
         let connection = block_on(async move {
             let mut connection = PgConnection::connect(&url).await?;
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;

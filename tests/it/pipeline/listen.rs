@@ -8,7 +8,7 @@ use sluice::lifecycle::{Ending, Readiness, Tasks};
 use sluice::store::registry::change_feed::{ChangeSignal, follow};
 use sluice::telemetry::metrics::Metrics;
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database::Database;
@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct Listener {
     tasks: Tasks,
     stop: CancellationToken,
-    changes: mpsc::Receiver<RegistryChange>,
+    changes: broadcast::Receiver<RegistryChange>,
     metrics: Metrics,
     readiness: Readiness,
 }
 
 impl Listener {
     fn start(database: &Database<'_>) -> Self {
-        let (sender, changes) = mpsc::channel(100);
+        let (sender, changes) = broadcast::channel(100);
         let pool = PgPoolOptions::new().connect_lazy(&database.url()).unwrap();
         let (metrics, readiness, stop) =
             (Metrics::new().unwrap(), Readiness::default(), CancellationToken::new());

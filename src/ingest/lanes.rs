@@ -1,0 +1,194 @@
+//! Several lanes of the spine: each device belongs to one, so its messages keep their order.
+//!
+//! A lane that stands still holds only its own messages, until as many wait as the broker sends
+//! without an acknowledgement. With one lane nothing of this file runs. It decides nothing about a
+//! message.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::ack_order::ExpectedAcks;
+use crate::domain::message::Delivery;
+use crate::domain::ports::Acknowledge;
+use crate::domain::topic::Owned;
+use crate::telemetry::ingest::{LaneGauge, LaneMetrics};
+
+/// Where a spine takes its messages from.
+pub enum Deliveries {
+    /// All of them, in the chunks of the session.
+    Whole(mpsc::Receiver<Vec<Delivery>>),
+    /// Those of its lane.
+    Lane(LaneReader),
+}
+
+/// The messages of one lane, in chunks.
+pub struct LaneReader {
+    chunks: mpsc::Receiver<Vec<Delivery>>,
+    room: Arc<Semaphore>,
+    waiting: LaneGauge,
+}
+
+/// The other end of a [`LaneReader`]. Its room bounds the queue.
+struct LaneEntry {
+    chunks: mpsc::Sender<Vec<Delivery>>,
+    room: Arc<Semaphore>,
+    /// The most messages that wait.
+    window: usize,
+    waiting: LaneGauge,
+}
+
+/// Gives each message to the lane of its device.
+pub struct LaneSplitter<A> {
+    lanes: Vec<LaneEntry>,
+    expected: ExpectedAcks<A>,
+}
+
+/// The lane of a message. One without a readable topic belongs to the first.
+fn lane_of(topic: &[u8], lanes: usize) -> usize {
+    let Ok(topic) = Owned::parse(topic) else { return 0 };
+    let mut hasher = Xxh3::new();
+    hasher.write(topic.tenant.as_bytes());
+    // No name contains it.
+    hasher.write_u8(b'/');
+    hasher.write(topic.device.as_bytes());
+    usize::try_from(hasher.finish() % (lanes.max(1) as u64)).unwrap_or(0)
+}
+
+/// The next chunk, of the broker and of the links in turn where both wait. `None`: the session with
+/// the broker has ended.
+pub(super) async fn next_chunk(
+    from_broker: impl Future<Output = Option<Vec<Delivery>>>,
+    from_links: &mut mpsc::Receiver<Vec<Delivery>>,
+) -> Option<Vec<Delivery>> {
+    tokio::select! {
+        delivered = from_broker => delivered,
+        Some(delivered) = from_links.recv() => Some(delivered),
+    }
+}
+
+// === impl Deliveries ===
+
+impl Deliveries {
+    /// The next chunk; `None`: nothing follows. Cancel safe.
+    pub async fn next(&mut self) -> Option<Vec<Delivery>> {
+        match self {
+            Self::Whole(chunks) => chunks.recv().await,
+            Self::Lane(queue) => queue.next().await,
+        }
+    }
+}
+
+// === impl LaneReader ===
+
+impl LaneReader {
+    async fn next(&mut self) -> Option<Vec<Delivery>> {
+        let chunk = self.chunks.recv().await?;
+        self.room.add_permits(chunk.len());
+        self.waiting.sub(i64::try_from(chunk.len()).unwrap_or(0));
+        Some(chunk)
+    }
+}
+
+// === impl LaneEntry ===
+
+impl LaneEntry {
+    fn new(window: usize, waiting: LaneGauge) -> (Self, LaneReader) {
+        // A chunk has a message at least.
+        let (sender, chunks) = mpsc::channel(window);
+        let room = Arc::new(Semaphore::new(window));
+        let queue = LaneReader { chunks, room: Arc::clone(&room), waiting: waiting.clone() };
+        (Self { chunks: sender, room, window, waiting }, queue)
+    }
+
+    /// Waits for room. False: the lane has ended.
+    async fn send(&self, chunk: Vec<Delivery>) -> bool {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let part = rest.len().min(self.window);
+            let later = rest.split_off(part);
+            let messages = u32::try_from(part).unwrap_or(u32::MAX);
+            let Ok(room) = self.room.acquire_many(messages).await else { return false };
+            // The reader gives it back.
+            room.forget();
+            self.waiting.add(i64::from(messages));
+            if self.chunks.send(std::mem::replace(&mut rest, later)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+// === impl LaneSplitter ===
+
+impl<A: Acknowledge> LaneSplitter<A> {
+    /// For so many lanes; in each of them at most `window` messages wait.
+    pub fn new(
+        lanes: usize,
+        window: usize,
+        expected: ExpectedAcks<A>,
+        metrics: &LaneMetrics,
+    ) -> (Self, Vec<LaneReader>) {
+        let entry = |lane| LaneEntry::new(window.max(1), metrics.waiting_in(lane));
+        let (lanes, queues) = (0..lanes.max(1)).map(entry).unzip();
+        (Self { lanes, expected }, queues)
+    }
+
+    /// Runs until `deliveries` is closed, or a lane has ended.
+    pub async fn run(
+        self,
+        mut deliveries: mpsc::Receiver<Vec<Delivery>>,
+        mut from_links: mpsc::Receiver<Vec<Delivery>>,
+    ) {
+        while let Some(chunk) = next_chunk(deliveries.recv(), &mut from_links).await {
+            let parts = self.split(chunk).await;
+            for (lane, part) in self.lanes.iter().zip(parts) {
+                if !lane.send(part).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The messages of each lane. Their acknowledgements are expected in the order of the chunk.
+    async fn split(&self, chunk: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+        let mut parts: Vec<Vec<Delivery>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        let mut order = Vec::with_capacity(chunk.len());
+        for delivery in chunk {
+            let lane = lane_of(&delivery.topic, self.lanes.len());
+            if delivery.ack.is_some() {
+                order.push(lane);
+            }
+            parts[lane].push(delivery);
+        }
+        self.expected.expect(order).await;
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_keeps_its_lane_whatever_it_publishes_and_devices_spread() {
+        let of = |device: usize, kind: &str| {
+            lane_of(format!("tenant/acme/device/pump-{device}/{kind}").as_bytes(), 4)
+        };
+        let mut lanes = [0; 4];
+        for device in 0..1_000 {
+            let lane = of(device, "telemetry");
+            assert_eq!([of(device, "commands/ack"), of(device, "a/b/c")], [lane, lane]);
+            lanes[lane] += 1;
+        }
+        assert!(lanes.iter().all(|devices| *devices > 200), "{lanes:?}");
+        let same_text = [&b"tenant/a/device/bc/telemetry"[..], b"tenant/ab/device/c/telemetry"];
+        let spread =
+            (2..40).any(|lanes| lane_of(same_text[0], lanes) != lane_of(same_text[1], lanes));
+        assert!(spread, "tenant and device are told apart");
+        assert_eq!([lane_of(b"$SYS/x", 4), lane_of(b"\xff", 4), lane_of(b"", 1)], [0, 0, 0]);
+    }
+}

@@ -23,7 +23,7 @@ use super::page::{PageError, WebPage};
 use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
-use crate::domain::search::Search;
+use crate::domain::search::{Search, SearchKey};
 use crate::http::PageOf;
 use crate::http::views::audit::AuditEntryView;
 use crate::store::reads::audit::AUDIT_KEYS;
@@ -78,6 +78,15 @@ struct AuditLine {
 /// The pages.
 pub(super) fn routes() -> Router<ConsoleState> {
     Router::new().route(PATH, get(show)).route("/console/audit.csv", get(download))
+}
+
+// === impl AuditPage ===
+
+impl AuditPage {
+    /// The keys of the search, for its help.
+    const fn keys() -> &'static [SearchKey] {
+        AUDIT_KEYS.keys
+    }
 }
 
 // === private helpers ===

@@ -19,7 +19,7 @@ use super::query::{PageQuery, segment};
 use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::domain::live::{LIVE_KEYS, LiveOutcome};
-use crate::domain::search::{Search, SearchTerm, SearchValue};
+use crate::domain::search::{Search, SearchKey, SearchTerm, SearchValue};
 use crate::http::{LiveLineView, RecentDecisionsView};
 
 const PATH: &str = "/console/live";
@@ -62,6 +62,15 @@ struct LiveRow {
 /// The pages.
 pub(super) fn routes() -> Router<ConsoleState> {
     Router::new().route(PATH, get(show))
+}
+
+// === impl LivePage ===
+
+impl LivePage {
+    /// The keys of the search, for its help.
+    const fn keys() -> &'static [SearchKey] {
+        LIVE_KEYS.keys
+    }
 }
 
 // === private helpers ===

@@ -29,10 +29,12 @@ use super::query::PageQuery;
 use super::state::ConsoleState;
 use super::visit::Visit;
 use crate::clock;
+use crate::domain::search::SearchKey;
 use crate::http::views::events::EventView;
 use crate::http::views::facets::FacetsView;
 use crate::http::views::replays::ReplayJobView;
 use crate::http::{ApiFault, PageOf, SignedIn};
+use crate::quarantine::search::QUARANTINE_KEYS;
 use board::FacetBoard;
 use job::JobPanel;
 use terms::{PATH, QuarantineTerms};
@@ -69,6 +71,8 @@ pub(crate) struct QuarantinePage {
 struct EventRowView {
     event: EventView,
     href: String,
+    /// The messages of this device alone.
+    sender_href: Option<String>,
 }
 
 /// The bar above the list: how many messages are newer than its first row.
@@ -140,7 +144,7 @@ async fn show(
         pager,
         panel,
         jobs,
-        rows: items.into_iter().map(|event| EventRowView::new(event, &query)).collect(),
+        rows: items.into_iter().map(|event| EventRowView::new(event, &terms, &query)).collect(),
         terms,
     }))
 }
@@ -165,6 +169,11 @@ async fn newer(State(console): State<ConsoleState>, visit: Visit) -> Result<Resp
 // === impl QuarantinePage ===
 
 impl QuarantinePage {
+    /// The keys of the search, for its help.
+    const fn keys() -> &'static [SearchKey] {
+        QUARANTINE_KEYS.keys
+    }
+
     /// What the form of the dry run selects.
     fn search(&self) -> String {
         self.terms.effective()
@@ -174,9 +183,11 @@ impl QuarantinePage {
 // === impl EventRowView ===
 
 impl EventRowView {
-    fn new(event: EventView, query: &PageQuery) -> Self {
+    fn new(event: EventView, terms: &QuarantineTerms, query: &PageQuery) -> Self {
         let href = query.href(&format!("{PATH}/{}", event.id));
-        Self { event, href }
+        let sender_href = event.device_id.as_deref().zip(event.tenant_id.as_deref());
+        let sender_href = sender_href.map(|(device, tenant)| terms.only_of(tenant, device));
+        Self { event, href, sender_href }
     }
 
     /// The device as `<tenant>/<device>`, or the topic.

@@ -15,6 +15,9 @@ use crate::console::svg::{Bar, Bars, meter};
 use crate::domain::refusal::Reason;
 use crate::http::views::facets::{FacetCountView, FacetsView};
 
+/// The period without `since` in the search.
+const DEFAULT_PERIOD: &str = "7d";
+
 /// Devices that one form adds.
 const ADD_MAX: usize = 50;
 
@@ -201,7 +204,7 @@ fn period_links(terms: &QuarantineTerms) -> Vec<FilterLink> {
         .map(|span| FilterLink {
             label: span.to_owned(),
             href: terms.over(span, None),
-            is_on: !has_end && now.as_deref() == Some(span),
+            is_on: !has_end && now.as_deref().unwrap_or(DEFAULT_PERIOD) == span,
             count: None,
         })
         .collect()

@@ -58,6 +58,11 @@ impl QuarantineTerms {
         (self.href(&other), is_on)
     }
 
+    /// The address with the messages of one device.
+    pub(crate) fn only_of(&self, tenant: &str, device: &str) -> String {
+        self.href(&self.search.bound_to("tenant", tenant).bound_to("device", device))
+    }
+
     /// The address for another period: two times, or a span before now alone.
     pub(crate) fn over(&self, since: &str, until: Option<&str>) -> String {
         let rest = self.search.without("since").without("until").to_string();

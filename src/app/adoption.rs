@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,9 @@ use crate::domain::replica::ReplicaSession;
 use crate::domain::time::Clock;
 use crate::ingest::authorize::Authorizer;
 use crate::ingest::batching::{Gathering, Sizes};
+use crate::ingest::changes::Changes;
 use crate::ingest::grants::Grants;
+use crate::ingest::lanes::Deliveries;
 use crate::ingest::retry::Retry;
 use crate::ingest::writer::Writer;
 use crate::ingest::{Spine, SpineQueues};
@@ -135,7 +137,7 @@ impl Adopter {
         let metrics = Metrics::new().map_err(|error| AdoptError::Metrics(error.to_string()))?;
         let (deliveries_in, deliveries) = mpsc::channel(DELIVERIES_QUEUE);
         let (acks_in, acks) = mpsc::channel(ACKS_QUEUE);
-        let (changes_in, changes) = mpsc::channel(CHANGES_QUEUE);
+        let (changes_in, changes) = broadcast::channel(CHANGES_QUEUE);
         let (_none, from_links) = mpsc::channel(1);
         let (batches_in, batches) = mpsc::channel(BATCHES_IN_FLIGHT as usize);
         let (ends, abandon) = (stop.child_token(), CancellationToken::new());
@@ -149,6 +151,7 @@ impl Adopter {
             Readiness::default(),
             ends.clone(),
         );
+        let (deliveries, changes) = (Deliveries::Whole(deliveries), Changes(changes));
         let queues = SpineQueues { deliveries, from_links, changes, batches: batches_in };
         let spine = self.spine(&metrics, &abandon).run(queues);
         let retrying = retry(&metrics, &abandon);

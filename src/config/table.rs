@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 127] = [
+    const PROMISED: [(&str, Option<&str>); 128] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -143,6 +143,7 @@ mod tests {
         ("ADOPT_ORPHANS", Some("0")),
         ("DRAIN_PATIENCE_SECONDS", Some("60")),
         ("DATABASE_URL", None),
+        ("REGISTRY_URL", None),
         ("PG_POOL_MAX", Some("8")),
         ("MIGRATE_ON_START", Some("1")),
         ("TELEMETRY_RETENTION_DAYS", Some("30")),

@@ -1,6 +1,7 @@
 //! The pages that depend on running servers: the reference of the tables is read from a migrated
 //! database, and the shell blocks and SQL statements of the pages are run.
 
+mod capacity;
 mod blocks;
 mod machine;
 mod pages;

@@ -14,6 +14,7 @@ use super::Daemon;
 use super::adoption::{AdoptError, Adopter};
 use crate::domain::forwarding::ForwardPlan;
 use crate::domain::replica::ReplicaSession;
+use crate::ingest::grants::Grants;
 use crate::lifecycle::Tasks;
 use crate::lifecycle::draining::{DrainDesk, DrainPhase, DrainState};
 use crate::registry::replicas::{self, AdoptRefusal, OrphanWatch};
@@ -77,6 +78,12 @@ impl Daemon {
                 );
                 let why = await_end(&desk, config.replica.drain_patience).await;
                 let Some(why) = why else { return std::future::pending().await };
+                // A signal during the drain orders no second one.
+                tokio::select! {
+                    biased;
+                    () = signal.notified() => {}
+                    () = std::future::ready(()) => {}
+                }
                 tracing::warn!("the drain is given up: {why}; this replica is a member as before");
                 readiness.well(COMPONENT);
                 gauge.set(0);
@@ -123,7 +130,8 @@ impl Daemon {
         let adopter = Adopter {
             config: self.config.clone(),
             database: self.database.clone(),
-            grants: self.grants.clone(),
+            // Of its own: only the lanes that own the queues of `last_seen_at` may use theirs.
+            grants: Grants::new(&self.config.ingest),
             ingest: self.metrics.ingest.clone(),
             plan,
             actor: Actor::new(&format!("{OWN_ACTOR}:{}", self.config.broker.client_id)),

@@ -16,6 +16,13 @@ use crate::domain::ports::Acknowledge;
 use crate::domain::topic::Owned;
 use crate::telemetry::ingest::{LaneGauge, LaneMetrics};
 
+/// Bytes of topics and payloads that wait in all lanes; the session holds as many before it stops
+/// reading.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The unit in which these bytes are counted.
+const BYTES_UNIT: usize = 1024;
+
 /// Where a spine takes its messages from.
 pub enum Deliveries {
     /// All of them, in the chunks of the session.
@@ -28,6 +35,7 @@ pub enum Deliveries {
 pub struct LaneReader {
     chunks: mpsc::Receiver<Vec<Delivery>>,
     room: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     waiting: LaneGauge,
 }
 
@@ -35,6 +43,8 @@ pub struct LaneReader {
 struct LaneEntry {
     chunks: mpsc::Sender<Vec<Delivery>>,
     room: Arc<Semaphore>,
+    /// Shared by all lanes.
+    bytes: Arc<Semaphore>,
     /// The most messages that wait.
     window: usize,
     waiting: LaneGauge,
@@ -69,6 +79,13 @@ pub(super) async fn next_chunk(
     }
 }
 
+/// The bytes of these messages in units, at most all that there are.
+fn units(chunk: &[Delivery]) -> usize {
+    let bytes = |delivery: &Delivery| delivery.topic.len() + delivery.payload.len();
+    let bytes: usize = chunk.iter().map(bytes).sum();
+    bytes.div_ceil(BYTES_UNIT).min(WAITING_BYTES_MAX / BYTES_UNIT)
+}
+
 // === impl Deliveries ===
 
 impl Deliveries {
@@ -87,20 +104,34 @@ impl LaneReader {
     async fn next(&mut self) -> Option<Vec<Delivery>> {
         let chunk = self.chunks.recv().await?;
         self.room.add_permits(chunk.len());
+        self.bytes.add_permits(units(&chunk));
         self.waiting.sub(i64::try_from(chunk.len()).unwrap_or(0));
         Some(chunk)
+    }
+}
+
+impl Drop for LaneReader {
+    /// The splitter waits for no lane that has ended.
+    fn drop(&mut self) {
+        self.room.close();
+        self.bytes.close();
     }
 }
 
 // === impl LaneEntry ===
 
 impl LaneEntry {
-    fn new(window: usize, waiting: LaneGauge) -> (Self, LaneReader) {
+    fn new(window: usize, bytes: Arc<Semaphore>, waiting: LaneGauge) -> (Self, LaneReader) {
         // A chunk has a message at least.
         let (sender, chunks) = mpsc::channel(window);
         let room = Arc::new(Semaphore::new(window));
-        let queue = LaneReader { chunks, room: Arc::clone(&room), waiting: waiting.clone() };
-        (Self { chunks: sender, room, window, waiting }, queue)
+        let queue = LaneReader {
+            chunks,
+            room: Arc::clone(&room),
+            bytes: Arc::clone(&bytes),
+            waiting: waiting.clone(),
+        };
+        (Self { chunks: sender, room, bytes, window, waiting }, queue)
     }
 
     /// Waits for room. False: the lane has ended.
@@ -111,8 +142,11 @@ impl LaneEntry {
             let later = rest.split_off(part);
             let messages = u32::try_from(part).unwrap_or(u32::MAX);
             let Ok(room) = self.room.acquire_many(messages).await else { return false };
-            // The reader gives it back.
+            let units = u32::try_from(units(&rest)).unwrap_or(u32::MAX);
+            let Ok(bytes) = self.bytes.acquire_many(units).await else { return false };
+            // The reader gives them back.
             room.forget();
+            bytes.forget();
             self.waiting.add(i64::from(messages));
             if self.chunks.send(std::mem::replace(&mut rest, later)).await.is_err() {
                 return false;
@@ -132,7 +166,9 @@ impl<A: Acknowledge> LaneSplitter<A> {
         expected: ExpectedAcks<A>,
         metrics: &LaneMetrics,
     ) -> (Self, Vec<LaneReader>) {
-        let entry = |lane| LaneEntry::new(window.max(1), metrics.waiting_in(lane));
+        let bytes = Arc::new(Semaphore::new(WAITING_BYTES_MAX / BYTES_UNIT));
+        let entry =
+            |lane| LaneEntry::new(window.max(1), Arc::clone(&bytes), metrics.waiting_in(lane));
         let (lanes, queues) = (0..lanes.max(1)).map(entry).unzip();
         (Self { lanes, expected }, queues)
     }

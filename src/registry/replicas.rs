@@ -75,6 +75,12 @@ pub enum AdoptRefusal {
          them twice; end the session at the broker, and delete its row of broker_sessions"
     )]
     NotShared(String),
+    /// No member runs that receives the next messages.
+    #[error(
+        "no replica subscribes to {0} and was seen lately: without this session the broker would drop the messages of the devices; \
+         start a replica first"
+    )]
+    LastMember(String),
     /// Its session is elsewhere.
     #[error(
         "the session of {client_id} is at the broker {broker}, and MQTT_HOST and MQTT_PORT name {own}: run the command with the \
@@ -131,8 +137,13 @@ pub async fn find_orphan(
 ) -> Result<ReplicaSession, AdoptRefusal> {
     let after = config.replica.orphan_after;
     let sessions = replica_sessions::list(database.pool(), after).await?;
-    let session = sessions.into_iter().find(|session| session.client_id == client_id);
+    let session = sessions.iter().find(|session| session.client_id == client_id).cloned();
     let session = session.ok_or_else(|| AdoptRefusal::Unknown(client_id.to_owned()))?;
+    let is_member = |other: &ReplicaSession| {
+        other.state == ReplicaState::Running
+            && other.filters.iter().any(|filter| session.filters.contains(filter))
+    };
+    let has_member = sessions.iter().any(is_member);
     let (client_id, own) = (session.client_id.clone(), config.broker.address());
     let elsewhere = session.subscribed.as_ref().map(|last| &last.broker);
     match session.state {
@@ -146,7 +157,8 @@ pub async fn find_orphan(
             Some(broker) => {
                 Err(AdoptRefusal::OtherBroker { client_id, broker: broker.clone(), own })
             }
-            None => Ok(session),
+            None if has_member => Ok(session),
+            None => Err(AdoptRefusal::LastMember(session.filters.join(", "))),
         },
     }
 }

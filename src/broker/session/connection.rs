@@ -382,6 +382,7 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|&until| until > now);
         if self.timers.check(now, self.link.last_received(), is_held_back)? {
+            self.leaving.pinged();
             self.unwritten.push(&outgoing::PINGREQ);
         }
         let clock = (now, (self.context.clock)());

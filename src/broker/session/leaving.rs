@@ -36,6 +36,8 @@ pub(super) struct Leaving {
     stage: LeavingStage,
     /// When the last message arrived, or when the broker removed the subscription.
     last_message: Instant,
+    /// Pings without an answer, those of the keepalive included: the broker answers in order.
+    open_pings: u32,
 }
 
 /// How far this connection is.
@@ -58,7 +60,7 @@ enum LeavingStage {
 impl Leaving {
     pub(super) fn new(desk: &DrainDesk, now: Instant) -> Self {
         let (desk, orders) = (desk.clone(), desk.follow());
-        Self { desk, orders, stage: LeavingStage::Member, last_message: now }
+        Self { desk, orders, stage: LeavingStage::Member, last_message: now, open_pings: 0 }
     }
 
     /// Waits until a drain is ordered or given up.
@@ -79,9 +81,15 @@ impl Leaving {
         }
     }
 
-    /// The broker has answered a ping.
+    /// A ping is sent.
+    pub(super) fn pinged(&mut self) {
+        self.open_pings = self.open_pings.saturating_add(1);
+    }
+
+    /// The broker has answered a ping. Only the answer to the last one comes behind all messages.
     pub(super) fn answered(&mut self) {
-        if self.stage == LeavingStage::Pinging {
+        self.open_pings = self.open_pings.saturating_sub(1);
+        if self.stage == LeavingStage::Pinging && self.open_pings == 0 {
             self.stage = LeavingStage::Empty;
         }
     }
@@ -150,6 +158,7 @@ impl Leaving {
             return &[];
         }
         self.stage = LeavingStage::Pinging;
+        self.pinged();
         &outgoing::PINGREQ
     }
 

@@ -307,6 +307,9 @@ impl CrlPublisher {
         clocks: Clocks,
     ) -> Result<Option<(PublishReason, u64)>, Outage> {
         let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
+        if ledger.is_copying().await? {
+            return Ok(None);
+        }
         let issuer = authority.certificate().name();
         let hours = (self.settings.crl_validity_hours, self.settings.crl_refresh_hours);
         let is_too_soon = self.enforcer.has_published_within(PERIOD);

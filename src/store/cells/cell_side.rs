@@ -40,7 +40,8 @@ const NOTE_JOINED: &str = "INSERT INTO cell (cell_id, registry, registry_id, sub
 
 /// The server's log and `pg_stat_activity` would show the password of the statement.
 const KEEP_OUT_OF_LOGS: &str = "SET log_statement = 'none'; SET log_min_duration_statement = -1; \
-    SET log_min_error_statement = 'panic'; SET track_activities = off";
+    SET log_min_error_statement = 'panic'; SET track_activities = off; SET pg_stat_statements.track_utility = off; \
+    SET pgaudit.log = 'none'";
 
 /// The advisory lock that shows whether two connections lead to one database.
 const SAME_DATABASE_LOCK: i64 = 0x736c_7569_6365_0041;

@@ -4,7 +4,7 @@
 //! It notifies no broker. A CRL counts as published only after the file was read back.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use crate::pki::authority::Authority;
 use crate::pki::crl::file::{self, CrlState};
 use crate::pki::crl::probe_pair::{self, CanaryError};
 use crate::pki::crl::{self, Crl, CrlEntry, RevocationReason};
+use crate::store::cells::cell_side;
 use crate::store::certificates::revocation_ledger::{
     CrlRow, OpenRevocation, RevocationLedger, RevokedRow,
 };
@@ -93,6 +94,18 @@ pub struct PublishedCrl {
     pub next_update: Timestamp,
     /// Certificates in no CRL, because their serial number cannot be read.
     pub unreadable: Vec<Uuid>,
+}
+
+/// Where the CRL belongs. `None`: it has no file, or this cell has not received all rows of the registry
+/// yet: its list would lack revocations.
+pub async fn path_when_due(
+    settings: &CertificatesConfig,
+    ledger: &mut RevocationLedger,
+) -> Result<Option<PathBuf>, Outage> {
+    if settings.crl_output_path.is_none() || cell_side::is_copying(&mut ledger.session).await? {
+        return Ok(None);
+    }
+    Ok(settings.crl_output_path.clone())
 }
 
 /// Opens the authority that the settings name. While the clocks differ, it is enough if it is valid

@@ -306,10 +306,7 @@ impl CrlPublisher {
         open: &[OpenRevocation],
         clocks: Clocks,
     ) -> Result<Option<(PublishReason, u64)>, Outage> {
-        let Some(path) = self.settings.crl_output_path.clone() else { return Ok(None) };
-        if ledger.is_copying().await? {
-            return Ok(None);
-        }
+        let Some(path) = crl::path_when_due(&self.settings, ledger).await? else { return Ok(None) };
         let issuer = authority.certificate().name();
         let hours = (self.settings.crl_validity_hours, self.settings.crl_refresh_hours);
         let is_too_soon = self.enforcer.has_published_within(PERIOD);
@@ -332,8 +329,7 @@ impl CrlPublisher {
         let last = ledger.last_list().await?;
         match crl::check_file(authority, &path, state.crl_number, last, clocks).await {
             Ok(number) => {
-                // Another program restored the file. The broker may have admitted revoked devices
-                // meanwhile.
+                // Another program restored it; the broker may have admitted revoked devices.
                 let why = why.or(self.fault.as_ref().map(|_| PublishReason::Repair));
                 Ok(why.map(|why| (why, number)))
             }

@@ -12,7 +12,7 @@ use super::registry_link::{RegistryLink, masked, redacted};
 use super::{GUARDED, PUBLICATION, REPLICATED};
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
-use crate::store::connection::writer_connection::answer;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
 const FACTS: &str = "SELECT current_setting('server_version_num')::int AS version, \
@@ -33,6 +33,11 @@ const SUBSCRIPTION: &str = "SELECT s.subenabled AS is_enabled, st.pid IS NOT NUL
     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
     LEFT JOIN pg_stat_subscription st ON st.subid = s.oid AND st.relid IS NULL \
     WHERE s.subname = $1 ORDER BY st.pid NULLS LAST LIMIT 1";
+
+const IS_COPYING: &str = "SELECT EXISTS (SELECT FROM pg_subscription s \
+    JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
+    JOIN pg_subscription_rel r ON r.srsubid = s.oid AND r.srsubstate NOT IN ('r', 's') \
+    JOIN cell c ON c.subscription = s.subname AND c.left_at IS NULL)";
 
 const NOTE_JOINED: &str = "INSERT INTO cell (cell_id, registry, registry_id, subscription) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (single) DO UPDATE SET cell_id = excluded.cell_id, registry = excluded.registry, \
@@ -104,6 +109,11 @@ pub struct Joining<'a> {
     pub replace: bool,
     /// Where the tables are.
     pub schema: &'a str,
+}
+
+/// Whether this is a cell that has not received all rows of the registry yet.
+pub async fn is_copying(session: &mut WriterConnection) -> Result<bool, Outage> {
+    Ok(answer(sqlx::query_scalar(IS_COPYING).fetch_one(&mut session.connection)).await?)
 }
 
 // === impl Joining ===

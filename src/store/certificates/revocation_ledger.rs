@@ -30,11 +30,6 @@ pub struct RevocationLedger {
     is_publisher: bool,
 }
 
-const IS_COPYING: &str = "SELECT EXISTS (SELECT FROM pg_subscription s \
-    JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
-    JOIN pg_subscription_rel r ON r.srsubid = s.oid AND r.srsubstate NOT IN ('r', 's') \
-    JOIN cell c ON c.subscription = s.subname AND c.left_at IS NULL)";
-
 /// One step of a revocation, by its name in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationStep {
@@ -206,12 +201,6 @@ impl RevocationLedger {
     /// Reads the CRL published last, in DER.
     pub async fn last_list(&mut self) -> Result<Option<Vec<u8>>, Outage> {
         Ok(answer(sqlx::query_scalar(LAST_LIST).fetch_one(&mut self.session.connection)).await?)
-    }
-
-    /// Whether this is a cell that has not received all rows of the registry yet: a CRL from its rows
-    /// would lack revocations.
-    pub async fn is_copying(&mut self) -> Result<bool, Outage> {
-        Ok(answer(sqlx::query_scalar(IS_COPYING).fetch_one(&mut self.session.connection)).await?)
     }
 
     /// Reads the state of the CRL published last.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::est_daemon::{EstDaemon, curl};
 use crate::certificates::ca_fixture::CaFixture;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Direction, Proxy};
 use crate::support::wait;
 
 /// Wrong codes that one address may send at once, and what a second or two add.
@@ -128,7 +128,8 @@ fn while_postgres_is_away_the_answer_says_when_to_try_again() {
     for way in ["cut", "dark"] {
         match way {
             "cut" => proxy.refuse(),
-            _ => proxy.darken(),
+            // Also on new connections: other tasks of the daemon may have the others.
+            _ => proxy.hold(Direction::ToClient),
         }
         let answer = est.enrol("pump-3", &code, "pump-3.csr");
         assert_eq!(answer.status, 503, "{way}: {answer:?}");
@@ -136,7 +137,7 @@ fn while_postgres_is_away_the_answer_says_when_to_try_again() {
         assert_eq!(est.curl("/cacerts", &[]).status, 200, "{way}: it needs no Postgres");
         match way {
             "cut" => proxy.allow(),
-            _ => proxy.lighten(),
+            _ => proxy.release(Direction::ToClient),
         }
         // A request that found no Postgres is no wrong code.
         let other = format!("valve-{way}");

@@ -101,7 +101,7 @@ impl Adopter {
         stop: &CancellationToken,
     ) -> Result<AdoptedSession, AdoptError> {
         replicas::find_orphan(&self.database, &self.config, client_id).await?;
-        let lock = replica_sessions::lock(&self.database, client_id).await;
+        let lock = replica_sessions::lock_adoption(&self.database, client_id).await;
         let lock = lock.map_err(AdoptRefusal::from)?;
         let _lock = lock.ok_or_else(|| AdoptRefusal::Busy(client_id.to_owned()))?;
         // Another replica may have adopted it before this one had the lock.

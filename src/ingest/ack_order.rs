@@ -55,7 +55,7 @@ pub fn ordered<A: Acknowledge>(
 
 impl<A> ExpectedAcks<A> {
     /// Notes the lanes of messages that have arrived, before their lanes get them.
-    pub async fn expect(&self, lanes: Vec<usize>) {
+    pub async fn arrived(&self, lanes: Vec<usize>) {
         if !lanes.is_empty() {
             self.0.order.lock().await.expected.extend(lanes);
         }
@@ -122,7 +122,7 @@ mod tests {
             runtime.block_on(async {
                 let written = Written::default();
                 let (expected, acks) = ordered(written.clone(), 3, Metrics::new().unwrap().ingest.lanes);
-                expected.expect(lanes.clone()).await;
+                expected.arrived(lanes.clone()).await;
                 let mut waiting: Vec<VecDeque<u16>> = vec![VecDeque::new(); 3];
                 for (packet_id, lane) in (1_u16..).zip(&lanes) {
                     waiting[*lane].push_back(packet_id);

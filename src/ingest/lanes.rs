@@ -200,7 +200,7 @@ impl<A: Acknowledge> LaneSplitter<A> {
             }
             parts[lane].push(delivery);
         }
-        self.expected.expect(order).await;
+        self.expected.arrived(order).await;
         parts
     }
 }
@@ -208,6 +208,11 @@ impl<A: Acknowledge> LaneSplitter<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::message::AckToken;
+    use crate::domain::time::Timestamp;
+    use crate::ingest::ack_order::ordered;
+    use crate::telemetry::metrics::Metrics;
+    use bytes::Bytes;
 
     #[test]
     fn a_device_keeps_its_lane_whatever_it_publishes_and_devices_spread() {
@@ -226,5 +231,79 @@ mod tests {
             (2..40).any(|lanes| lane_of(same_text[0], lanes) != lane_of(same_text[1], lanes));
         assert!(spread, "tenant and device are told apart");
         assert_eq!([lane_of(b"$SYS/x", 4), lane_of(b"\xff", 4), lane_of(b"", 1)], [0, 0, 0]);
+    }
+
+    struct NoAcks;
+
+    impl Acknowledge for NoAcks {
+        async fn acknowledge(&self, _: Vec<AckToken>) {}
+    }
+
+    /// One lane with room for 10 messages.
+    fn lane() -> (LaneSplitter<NoAcks>, LaneReader) {
+        let metrics = Metrics::new().unwrap().ingest.lanes;
+        let (expected, _) = ordered(NoAcks, 1, metrics.clone());
+        let (splitter, mut readers) = LaneSplitter::new(1, 10, expected, &metrics);
+        (splitter, readers.remove(0))
+    }
+
+    fn messages(count: usize, bytes: usize) -> Vec<Delivery> {
+        let payload = Bytes::from(vec![b'x'; bytes]);
+        let delivery = || Delivery {
+            topic: Bytes::from_static(b"tenant/acme/device/pump-1/telemetry"),
+            payload: payload.clone(),
+            cut_from: None,
+            received_at: Timestamp::default(),
+            held_since: Timestamp::default(),
+            dup: false,
+            redelivered: false,
+            maybe_repeated: false,
+            ack: None,
+            correlation: None,
+            replay: None,
+            arrival: None,
+        };
+        std::iter::repeat_with(delivery).take(count).collect()
+    }
+
+    #[tokio::test]
+    async fn a_lane_takes_no_more_messages_and_no_more_bytes_than_its_bounds() {
+        for (count, bytes, fits) in [(25, 1, 10), (5, WAITING_BYTES_MAX / 2 - 100, 2)] {
+            let (splitter, mut reader) = lane();
+            let sending = async {
+                for message in messages(count, bytes) {
+                    assert!(splitter.lanes[0].send(vec![message]).await);
+                }
+            };
+            tokio::pin!(sending);
+            tokio::select! {
+                biased;
+                () = &mut sending => panic!("{count} messages of {bytes} bytes wait"),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!(reader.chunks.len(), fits);
+            let read = async {
+                for _ in 0..count {
+                    reader.next().await.unwrap();
+                }
+            };
+            tokio::join!(sending, read);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_has_ended_stops_the_splitter_also_while_it_waits_for_room() {
+        let (splitter, reader) = lane();
+        let (deliveries_in, deliveries) = mpsc::channel(2);
+        let (_links, from_links) = mpsc::channel(1);
+        deliveries_in.send(messages(20, 1)).await.unwrap();
+        let end = async {
+            while reader.room.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(reader);
+        };
+        tokio::join!(splitter.run(deliveries, from_links), end);
+        assert!(deliveries_in.send(Vec::new()).await.is_err(), "it reads no further");
     }
 }

@@ -3,13 +3,20 @@
 //! It only keeps the state: the session with the broker carries the drain out, and the application ends
 //! the daemon.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 /// The drain of a replica. Clones share it.
 #[derive(Clone, Debug)]
-pub struct DrainDesk(Arc<watch::Sender<DrainState>>);
+pub struct DrainDesk {
+    state: Arc<watch::Sender<DrainState>>,
+    right: Arc<Mutex<Option<DrainRight>>>,
+}
+
+/// What keeps the other members from draining; it ends when it is dropped.
+pub type DrainRight = Box<dyn Any + Send>;
 
 /// How far the drain is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,14 +53,14 @@ pub enum DrainPhase {
 
 impl Default for DrainDesk {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(DrainState::default())))
+        Self { state: Arc::new(watch::Sender::new(DrainState::default())), right: Arc::default() }
     }
 }
 
 impl DrainDesk {
     /// Orders a drain; false: one is ordered already.
     pub fn order(&self, actor: &str) -> bool {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let is_new = !state.is_ordered();
             if is_new {
                 let (phase, actor) = (DrainPhase::Ordered, actor.to_owned());
@@ -63,26 +70,39 @@ impl DrainDesk {
         })
     }
 
+    /// The same, and keeps `right` until it is given up or this daemon has ended.
+    pub fn order_with(&self, actor: &str, right: DrainRight) -> bool {
+        let is_new = self.order(actor);
+        if is_new {
+            *self.right.lock().unwrap_or_else(PoisonError::into_inner) = Some(right);
+        }
+        is_new
+    }
+
     /// Gives it up, unless the session has ended.
     pub fn give_up(&self, why: &str) -> bool {
-        self.0.send_if_modified(|state| {
+        let is_given_up = self.state.send_if_modified(|state| {
             let may_continue =
                 matches!(state.phase, DrainPhase::Ordered | DrainPhase::Unsubscribed);
             if may_continue {
                 state.phase = DrainPhase::GivenUp(why.to_owned());
             }
             may_continue
-        })
+        });
+        if is_given_up {
+            *self.right.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        is_given_up
     }
 
     /// Records the next step.
     pub fn reach(&self, phase: DrainPhase) {
-        self.0.send_modify(|state| state.phase = phase);
+        self.state.send_modify(|state| state.phase = phase);
     }
 
     /// Counts `taken` further messages.
     pub fn count(&self, taken: u64, unacknowledged: u64) {
-        self.0.send_modify(|state| {
+        self.state.send_modify(|state| {
             state.taken += taken;
             state.unacknowledged = unacknowledged;
         });
@@ -90,17 +110,17 @@ impl DrainDesk {
 
     /// How far it is.
     pub fn state(&self) -> DrainState {
-        self.0.borrow().clone()
+        self.state.borrow().clone()
     }
 
     /// Whether the session must leave its group.
     pub fn is_ordered(&self) -> bool {
-        self.0.borrow().is_ordered()
+        self.state.borrow().is_ordered()
     }
 
     /// Follows the state.
     pub fn follow(&self) -> watch::Receiver<DrainState> {
-        self.0.subscribe()
+        self.state.subscribe()
     }
 
     /// Waits until the state is as `is_it` says.

@@ -45,6 +45,11 @@ pub enum DrainRefusal {
     /// A drain runs.
     #[error("this replica is draining already")]
     Draining,
+    /// Another member leaves the group.
+    #[error(
+        "another replica that subscribes to {0} drains now: order this drain when it has ended"
+    )]
+    OtherDrains(String),
     /// Postgres did not answer.
     #[error(transparent)]
     Outage(#[from] Outage),
@@ -114,8 +119,16 @@ pub async fn order_drain(
     if broker.share_group.is_none() && !allows_last {
         return Err(DrainRefusal::NoGroup);
     }
-    if !allows_last {
+    if desk.is_ordered() {
+        return Err(DrainRefusal::Draining);
+    }
+    let is_ordered = if allows_last {
+        desk.order(actor.as_str())
+    } else {
         let filter = broker.filter();
+        // First the right, then the count: two members that leave would count on each other.
+        let right = replica_sessions::lock_leaving(database, &filter).await?;
+        let right = right.ok_or_else(|| DrainRefusal::OtherDrains(filter.clone()))?;
         let sessions = replica_sessions::list(database.pool(), config.replica.orphan_after).await?;
         let is_other_member = |session: &ReplicaSession| {
             session.client_id != broker.client_id
@@ -125,8 +138,9 @@ pub async fn order_drain(
         if !sessions.iter().any(is_other_member) {
             return Err(DrainRefusal::LastMember(filter));
         }
-    }
-    if desk.order(actor.as_str()) { Ok(()) } else { Err(DrainRefusal::Draining) }
+        desk.order_with(actor.as_str(), Box::new(right))
+    };
+    if is_ordered { Ok(()) } else { Err(DrainRefusal::Draining) }
 }
 
 /// The session of `client_id`, if it may be adopted from here.

@@ -44,8 +44,8 @@ const FORGET_UNSEEN: &str = concat!(
     ") > $2"
 );
 
-/// The lock of an adoption, by the client id.
-const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('sluice adopt ' || $1, 0))";
+/// The lock of an adoption, by the client id, or of a drain, by the filter.
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('sluice ' || $1 || ' ' || $2, 0))";
 
 #[derive(sqlx::FromRow)]
 struct ReplicaSessionRow {
@@ -56,8 +56,8 @@ struct ReplicaSessionRow {
     seen_ago: f64,
 }
 
-/// The right to adopt a session; it ends with this connection.
-pub struct AdoptionLock {
+/// The right to adopt a session, or to leave a group; it ends with this connection.
+pub struct ReplicaLock {
     _connection: WriterConnection,
 }
 
@@ -91,11 +91,19 @@ pub async fn forget(
 }
 
 /// The right to adopt the session of `client_id`; `None`: another replica has it.
-pub async fn lock(database: &Database, client_id: &str) -> Result<Option<AdoptionLock>, Outage> {
-    let mut connection = WriterConnection::open(database.bounded_options()).await?;
-    let query = sqlx::query_scalar(LOCK).bind(client_id);
-    let is_free: bool = answer(query.fetch_one(&mut connection.connection)).await?;
-    Ok(is_free.then_some(AdoptionLock { _connection: connection }))
+pub async fn lock_adoption(
+    database: &Database,
+    client_id: &str,
+) -> Result<Option<ReplicaLock>, Outage> {
+    lock(database, ("adopt", client_id)).await
+}
+
+/// The right to leave the group of this filter; `None`: another member leaves it now.
+pub async fn lock_leaving(
+    database: &Database,
+    filter: &str,
+) -> Result<Option<ReplicaLock>, Outage> {
+    lock(database, ("drain", filter)).await
 }
 
 // === impl ReplicaSessionRow ===
@@ -111,6 +119,16 @@ impl ReplicaSessionRow {
 }
 
 // --- private helpers ---
+
+async fn lock(
+    database: &Database,
+    (action, name): (&str, &str),
+) -> Result<Option<ReplicaLock>, Outage> {
+    let mut connection = WriterConnection::open(database.bounded_options()).await?;
+    let query = sqlx::query_scalar(LOCK).bind(action).bind(name);
+    let is_free: bool = answer(query.fetch_one(&mut connection.connection)).await?;
+    Ok(is_free.then_some(ReplicaLock { _connection: connection }))
+}
 
 async fn forget_row(
     pool: &PgPool,

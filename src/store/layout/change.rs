@@ -29,6 +29,13 @@ const LICENSE: &str = "SELECT current_setting('timescaledb.license', true)";
 
 const HAS_READER: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'sluice_reader')";
 
+/// Roles with a grant of their own. On a hypertable no policy covers the chunks, and a grant on the table
+/// is copied to them; a new table has no grant.
+const OTHER_READERS: &str = "SELECT string_agg(coalesce(r.rolname, 'PUBLIC'), ', ' ORDER BY r.rolname) \
+    FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
+    WHERE c.oid = to_regclass('telemetry') AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner \
+        AND r.rolname IS DISTINCT FROM 'sluice_reader' AND r.rolsuper IS NOT TRUE";
+
 /// An estimate by the planner's statistics: counting a large table takes longer than the change.
 const ROWS: &str = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class \
     WHERE oid = to_regclass('telemetry') OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('telemetry'))";
@@ -101,6 +108,12 @@ pub enum LayoutRefusal {
         max_connections or more at each node, and restart them"
     )]
     NoPreparedTransactions,
+    /// Roles that would see all tenants, or nothing.
+    #[error(
+        "these roles have a grant of their own on telemetry: {0}; on a hypertable no policy limits them to \
+        their tenant: REVOKE SELECT ON telemetry from them, and make them members of sluice_reader"
+    )]
+    OtherReaders(String),
     /// The licence excludes the columnstore.
     #[error(
         "timescaledb.license is {0}, which has no columnstore: set it to timescale (free to use, not to sell \
@@ -255,9 +268,11 @@ async fn refuse_hypertable(
         }
     }
     if engine.layout == TelemetryLayout::Partitioned {
-        refuse_unknown(connection).await?;
+        refuse_unknown(&mut *connection).await?;
     }
-    Ok(())
+    let others: Option<String> =
+        sqlx::query_scalar(OTHER_READERS).fetch_one(connection).await.map_err(outage)?;
+    others.map_or(Ok(()), |roles| Err(LayoutRefusal::OtherReaders(roles)))
 }
 
 async fn refuse_unknown(connection: &mut PgConnection) -> Result<(), LayoutRefusal> {

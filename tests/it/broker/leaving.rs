@@ -1,5 +1,8 @@
 //! A drain, byte by byte: what the session sends in which order, and what it does not take for an end.
 
+use std::time::Duration;
+
+use sluice::config::sections::broker::BrokerConfig;
 use sluice::domain::broker_subscription::SessionMemory;
 use sluice::lifecycle::draining::{DrainDesk, DrainPhase};
 
@@ -12,9 +15,12 @@ const PINGRESP: [u8; 2] = [0xd0, 0];
 
 /// A member of a scripted broker that is ordered to drain, and the connection up to its UNSUBSCRIBE.
 fn draining(peer: &Peer) -> (SessionHarness, DrainDesk, Caller) {
+    draining_as(peer, config(peer.port()))
+}
+
+fn draining_as(peer: &Peer, start: BrokerConfig) -> (SessionHarness, DrainDesk, Caller) {
     let desk = DrainDesk::default();
     let order = desk.clone();
-    let start = config(peer.port());
     let session = SessionHarness::start_as(start, SessionMemory::default(), |session| {
         session.draining(order)
     });
@@ -61,6 +67,28 @@ fn a_session_ends_behind_the_last_acknowledgement_and_an_answered_ping() {
     drop(caller);
     wait::until("the session has ended", || desk.state().has_ended());
     assert_eq!(desk.state().taken, 2);
+    session.stop();
+    session.finish();
+}
+
+#[test]
+fn the_answer_to_a_ping_of_the_keepalive_does_not_end_a_drain() {
+    let peer = Peer::listen();
+    let start = BrokerConfig { keepalive: Duration::from_secs(5), ..config(peer.port()) };
+    let (mut session, desk, mut caller) = draining_as(&peer, start);
+    // It has no answer when the ping of the drain follows.
+    caller.expect(PINGREQ);
+    answer_unsubscribe(&mut caller, 0);
+    caller.expect(PINGREQ);
+    caller.send(&PINGRESP);
+    // The next packet is the next ping of the keepalive, and no DISCONNECT.
+    caller.expect(PINGREQ);
+    assert!(!desk.state().has_ended());
+    caller.send(&PINGRESP);
+    caller.send(&PINGRESP);
+    caller.expect(DISCONNECT);
+    drop(caller);
+    wait::until("the session has ended", || desk.state().has_ended());
     session.stop();
     session.finish();
 }

@@ -40,6 +40,11 @@ async fn on_timescale_messages_are_stored_once_and_a_reader_sees_one_tenant_on_e
     database.query(DASHBOARDS);
     a_reader_sees_its_tenant(&server, &database, "telemetry");
     a_reader_sees_its_tenant(&server, &database, "telemetry_mine");
+    // No policy would limit this role on the chunks.
+    database.query("CREATE ROLE grafana; GRANT SELECT ON telemetry TO grafana");
+    let (code, refused) = run(builder.settings(), &["store", "hypertable", "--yes"]);
+    assert!(code == 1 && refused.as_str().unwrap().contains("telemetry: grafana;"), "{refused}");
+    database.query("REVOKE SELECT ON telemetry FROM grafana");
     let (code, done) = run(builder.settings(), &["store", "hypertable", "--yes"]);
     assert_eq!((code, &done["changed"]), (0, &Value::Bool(true)), "{done}");
     assert_eq!(database.value("SELECT count(*) FROM telemetry"), "10000", "the rows moved");

@@ -62,6 +62,32 @@ fn what_waits_for_a_member_is_stored_before_it_ends() {
 }
 
 #[test]
+fn while_a_member_drains_no_other_does_so_one_is_left() {
+    let group = Group::new();
+    let [(first, drains), (other, stays)] = group.members::<2>();
+    // Its drain does not end before what it has received is stored.
+    let lock = Lock::on(&group.database, "telemetry");
+    group.publish("timed-1", 0..100);
+    wait::until("it has received some", || counted(&drains, "sluice_inflight_unacked") > 0);
+    let drained = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| run(&first, &["drain"]));
+        wait::until("it drains", || counted(&drains, "sluice_draining") == 1);
+        let (code, _, error) = run(&other, &["drain"]);
+        assert_eq!(code, 1, "{error}");
+        assert!(error.contains("another replica that subscribes to $share/g/"), "{error}");
+        drop(lock);
+        drain.join().unwrap()
+    });
+    assert_eq!(drained.0, 0, "{drained:?}");
+    assert_eq!(drains.wait(), 0, "{}", drains.log());
+    let (code, _, error) = run(&other, &["drain"]);
+    assert!(code == 1 && error.contains("no other replica subscribes to"), "{error}");
+    group.publish("timed-1", 100..200);
+    group.wait_rows("timed-1", 200);
+    stays.wait_ready();
+}
+
+#[test]
 fn the_last_member_and_a_lone_daemon_are_not_drained_by_mistake() {
     let group = Group::new();
     let [(settings, daemon)] = group.members::<1>();

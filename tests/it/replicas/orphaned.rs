@@ -69,6 +69,31 @@ fn a_member_that_is_gone_is_named_on_every_surface_and_its_messages_are_adopted(
 }
 
 #[test]
+fn the_session_that_alone_keeps_messages_is_not_adopted() {
+    let group = Group::new();
+    let [(one, first), (_, second)] = group.members::<2>();
+    first.kill9();
+    second.kill9();
+    group.publish("timed-1", 0..100);
+    group.database.wait_until(
+        "SELECT count(*) FROM broker_sessions WHERE seen_at < now() - interval '3 seconds'",
+        "2",
+    );
+    let (code, _, error) = run(&one, &["adopt", "sluice-1"]);
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("start a replica first"), "{error}");
+    assert!(group.has_row(1));
+    // With a member, which receives the next messages, it is.
+    first.start_again();
+    first.wait_ready();
+    wait::for_ok("it is adopted", || match run(&one, &["adopt", "sluice-1"]) {
+        (0, ..) => Ok(()),
+        (code, _, error) => Err(format!("{code}: {error}")),
+    });
+    group.wait_rows("timed-1", 100);
+}
+
+#[test]
 fn of_two_adopters_one_does_it() {
     let group = Group::new();
     let [(one, alive), (_, gone)] = group.members::<2>();

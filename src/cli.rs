@@ -114,8 +114,9 @@ enum Command {
     #[command(
         after_help = "A replica of a share group that ends without a drain leaves an orphaned session: the broker keeps its share of the \
             messages for it. The command connects as that replica, does every check, stores the messages, ends the session, and \
-            removes the row of broker_sessions. It refuses while the replica was seen within ORPHAN_AFTER_SECONDS.\n\n\
-            Exit code 0 when the session has ended, 1 when its replica runs or another command adopts it, 64 when the replica is not \
+            removes the row of broker_sessions. It refuses while the replica was seen within ORPHAN_AFTER_SECONDS, \
+            and while no other replica of the group runs: the broker would drop what devices publish next.\n\n\
+            Exit code 0 when the session has ended, 1 when its replica runs, another command adopts it or no other replica runs, 64 when the replica is not \
             known or its session is at another broker, 69 when the broker or Postgres is unavailable or the replica came back.\n\n\
             Example:\n  sluice adopt sluice-2"
     )]

@@ -36,7 +36,7 @@ pub struct AdoptArgs {
     client_id: String,
 }
 
-/// Adopts the session: 0 when it has ended, 1 when its replica runs or another replica adopts it.
+/// Adopts the session: 0 when it has ended, 1 when its replica runs, another adopts it, or no other runs.
 pub async fn run(args: AdoptArgs, config: &Config, output: OutputFormat) -> Result<Exit, Failure> {
     let context = CommandContext::open(config).await?;
     let links = config.links.path.as_deref().map_or_else(|| Ok(LinkSet::default()), file::load);

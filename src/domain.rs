@@ -24,7 +24,6 @@ pub mod exchange;
 pub mod finding;
 pub mod forwarding;
 pub(crate) mod hex;
-pub mod ids;
 pub mod link;
 pub mod live;
 pub(crate) mod merge_patch;
@@ -32,7 +31,6 @@ pub mod message;
 pub mod operator;
 pub mod outbox;
 pub mod ports;
-pub(crate) mod probe;
 pub mod quarantine_sampling;
 pub(crate) mod rate_limit;
 pub mod redact;
@@ -41,7 +39,10 @@ pub mod registry_change;
 pub mod remote;
 pub mod replica;
 pub mod search;
-pub mod time;
 pub(crate) mod time_range;
 pub mod token;
 pub mod topic;
+
+// Shared with the broker's plugin (plugin/shared): names, times and the probe mean the same in both.
+pub(crate) use sluice_shared::probe;
+pub use sluice_shared::{ids, time};

@@ -18,5 +18,6 @@ pub(crate) mod denial;
 pub mod guest;
 pub(crate) mod logins;
 pub(crate) mod reserved_names;
-pub mod subject;
 pub(crate) mod two_generation_map;
+
+pub use sluice_shared::subject;

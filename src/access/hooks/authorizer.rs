@@ -12,7 +12,6 @@ use super::guest::GuestRefusal;
 use super::logins::{Holder, LoginAnswer, Logins};
 use super::reserved_names::{Reservation, ReservedNames};
 use super::subject::Subject;
-use crate::access::policy::decision::Because;
 use crate::access::policy::reloading::ActivePolicy;
 use crate::access::tokens::cache::TokenCache;
 use crate::domain::broker_login::BrokerLogin;
@@ -154,11 +153,8 @@ impl<K: HookLookup> HookAuthorizer<K> {
         if decision.allowed {
             return Ok(());
         }
-        // A superuser by password needs no allow rule. A deny rule and a malformed request still
-        // deny.
-        let lacks_a_rule = matches!(decision.because, Because::NoRule | Because::NotCapable);
         let is_by_login = matches!(identity, Identity::ByLogin(_));
-        if lacks_a_rule && is_by_login && policy.is_superuser(subject) {
+        if is_by_login && policy.admits_superuser(subject, &decision) {
             return Ok(());
         }
         Err(Denial::Policy(decision.to_string()))

@@ -2,7 +2,7 @@
 
 use super::filter::TopicFilter;
 use super::pattern::{Pattern, PatternError, Values, cover_together};
-use crate::access::hooks::subject::{Subject, SubjectKind};
+use crate::subject::{Subject, SubjectKind};
 
 fn covered(patterns: &[&str], requested: &str) -> bool {
     let patterns: Vec<Pattern> =

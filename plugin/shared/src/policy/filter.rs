@@ -64,7 +64,7 @@ pub struct TopicFilter<'a> {
 impl FilterStep<'_> {
     /// Whether no wildcard matches this step: a first level that begins with `$` belongs to the
     /// broker.
-    pub(super) fn is_hidden(self, index: usize) -> bool {
+    pub fn is_hidden(self, index: usize) -> bool {
         index == 0 && matches!(self, Self::Name(name) if name.starts_with('$'))
     }
 }

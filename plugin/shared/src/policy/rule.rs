@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::effect::Effect;
 use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
-use crate::access::hooks::subject::{Subject, SubjectKind};
+use crate::subject::{Subject, SubjectKind};
 
 /// An action on a topic. The numbers are the bits of the broker's `acc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,7 @@ impl Actions {
     }
 
     /// Whether the set is empty.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -172,7 +173,7 @@ impl Actions {
 
 impl PolicyRule {
     /// Whether the rule applies, and one of its patterns covers the whole request.
-    pub(super) fn covers(
+    pub fn covers(
         &self,
         subject: &Subject,
         action: Action,
@@ -184,7 +185,7 @@ impl PolicyRule {
     }
 
     /// Whether the rule applies to any requested topic.
-    pub(super) fn overlaps(
+    pub fn overlaps(
         &self,
         subject: &Subject,
         action: Action,
@@ -217,7 +218,7 @@ impl Subjects {
     }
 
     /// Whether these subjects include all subjects of `other`.
-    pub(super) fn include_all(&self, other: &Self) -> bool {
+    pub fn include_all(&self, other: &Self) -> bool {
         let within = |list: Option<&HashSet<Box<str>>>, other: Option<&HashSet<Box<str>>>| {
             list.is_none_or(|list| other.is_some_and(|other| other.is_subset(list)))
         };
@@ -249,21 +250,21 @@ impl Kinds {
     }
 
     /// Whether the set contains all kinds of `other`.
-    pub(super) const fn has_all(self, other: Self) -> bool {
+    pub const fn has_all(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Whether the set contains the kind `name`.
-    pub(super) fn has_name(self, name: &str) -> bool {
+    pub fn has_name(self, name: &str) -> bool {
         Self::default().with(name).is_some_and(|one| self.has_all(one))
     }
 
     /// Whether the kind `name` is the only one in the set.
-    pub(super) fn is_only(self, name: &str) -> bool {
+    pub fn is_only(self, name: &str) -> bool {
         Self::default().with(name) == Some(self)
     }
 
-    pub(super) const fn is_empty(self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
@@ -291,6 +292,14 @@ impl Scopes {
         }
     }
 
+    /// The entries as written, sorted.
+    pub fn texts(&self) -> Vec<Box<str>> {
+        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*").into());
+        let mut texts: Vec<Box<str>> = self.exact.iter().cloned().chain(prefixes).collect();
+        texts.sort();
+        texts
+    }
+
     /// Whether `scope` matches one entry of the list.
     pub fn have(&self, scope: &str) -> bool {
         self.exact.contains(scope)
@@ -304,7 +313,8 @@ impl Scopes {
             && other.prefixes.iter().all(|prefix| has_prefix(prefix))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether the list is empty.
+    pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.is_empty()
     }
 }
@@ -335,12 +345,12 @@ impl Capabilities {
     }
 
     /// Whether the kind device permits any of `actions`; a device has no groups and no scopes.
-    pub(super) fn give_devices(&self, actions: Actions) -> bool {
+    pub fn give_devices(&self, actions: Actions) -> bool {
         actions.iter().any(|action| self.kinds[0].actions.has(action))
     }
 
     /// The actions that the groups, scopes and kinds named by a rule permit by themselves.
-    pub(super) fn named_by(&self, subjects: &Subjects) -> Actions {
+    pub fn named_by(&self, subjects: &Subjects) -> Actions {
         let is_named = |list: Option<&HashSet<Box<str>>>, name: &str| {
             list.is_some_and(|list| list.contains(name))
         };
@@ -358,7 +368,7 @@ impl Capabilities {
 
     /// The most actions a subject of these kinds can have, with the best groups and scopes. A
     /// device has neither.
-    pub(super) fn best(&self, kinds: Option<Kinds>) -> Actions {
+    pub fn best(&self, kinds: Option<Kinds>) -> Actions {
         let has_tokens =
             kinds.is_none_or(|kinds| kinds.has_name("service") || kinds.has_name("user"));
         let of_tokens =

@@ -47,11 +47,13 @@ pub enum Because<'p> {
 // === impl Decision ===
 
 impl<'p> Decision<'p> {
-    pub(super) const fn allowed(action: Action, because: Because<'p>) -> Self {
+    /// An allowed request.
+    pub const fn allowed(action: Action, because: Because<'p>) -> Self {
         Self { allowed: true, action: Some(action), because }
     }
 
-    pub(super) const fn denied(action: Option<Action>, because: Because<'p>) -> Self {
+    /// A denied request.
+    pub const fn denied(action: Option<Action>, because: Because<'p>) -> Self {
         Self { allowed: false, action, because }
     }
 

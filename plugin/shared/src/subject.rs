@@ -2,8 +2,8 @@
 //!
 //! It contains no secret and no token, and does not know which proof authenticated it.
 
-use crate::domain::ids::DeviceKey;
-use crate::domain::time::Timestamp;
+use crate::ids::DeviceKey;
+use crate::time::Timestamp;
 
 /// An authenticated subject.
 #[derive(Clone, Debug, PartialEq, Eq)]

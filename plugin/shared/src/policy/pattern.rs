@@ -15,7 +15,7 @@
 
 use super::effect::Effect;
 use super::filter::{FilterError, FilterStep, TopicFilter};
-use crate::access::hooks::subject::{Subject, SubjectKind};
+use crate::subject::{Subject, SubjectKind};
 
 /// The placeholders of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl<'a> Values<'a> {
 
     /// Each placeholder as its own spelling, to compare patterns as written. No plain name contains
     /// braces.
-    pub(super) const fn as_written() -> Values<'static> {
+    pub const fn as_written() -> Values<'static> {
         Values {
             tenant: PlaceholderValue::Fit(Placeholder::Tenant.text()),
             device: PlaceholderValue::Fit(Placeholder::Device.text()),
@@ -191,7 +191,7 @@ impl Pattern {
     }
 
     /// Whether both patterns have the same levels, whatever their spelling.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.levels == other.levels
     }
 

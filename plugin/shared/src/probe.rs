@@ -60,20 +60,6 @@ pub fn is_probe(topic: &[u8], payload: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::topic::Topic;
-
-    #[test]
-    fn no_device_can_have_one_of_its_names_or_topics() {
-        assert_eq!(IDENTITY, format!("{}/device/{}", NAMES.0, NAMES.1));
-        assert_eq!(OWN_TOPIC, format!("tenant/{IDENTITY}/telemetry"));
-        let own = OWN_WRITES.map(str::to_owned).into_iter();
-        for topic in foreign_topics().into_iter().chain([OWN_TOPIC.to_owned()]).chain(own) {
-            assert!(
-                Topic::parse(topic.as_bytes()).is_err() && is_probe(topic.as_bytes(), b""),
-                "{topic}"
-            );
-        }
-    }
 
     #[test]
     fn only_its_topics_with_an_empty_payload_are_its_messages() {

@@ -5,7 +5,7 @@
 use super::filter::TopicFilter;
 use super::pattern::{Pattern, Values};
 use super::rule::Action;
-use crate::access::hooks::subject::{Subject, SubjectKind};
+use crate::subject::{Subject, SubjectKind};
 
 /// The prefix of a guest's client id.
 pub const GUEST_CLIENT_ID: &str = "public-";
@@ -58,7 +58,8 @@ pub enum GuestError {
 // === impl BuiltIn ===
 
 impl BuiltIn {
-    pub(super) fn new() -> Self {
+    /// The parsed patterns.
+    pub fn new() -> Self {
         Self {
             device_publishes: patterns(&DEVICE_PUBLISHES),
             device_receives: patterns(&DEVICE_RECEIVES),
@@ -68,7 +69,7 @@ impl BuiltIn {
     }
 
     /// The built-in patterns of this kind of subject for `action`.
-    pub(super) fn of(&self, kind: &SubjectKind, action: Action) -> &[Pattern] {
+    pub fn of(&self, kind: &SubjectKind, action: Action) -> &[Pattern] {
         match (kind, action) {
             (SubjectKind::Device(_), Action::Publish) => &self.device_publishes,
             (SubjectKind::Device(_), Action::Read | Action::Subscribe) => &self.device_receives,
@@ -79,7 +80,7 @@ impl BuiltIn {
     }
 
     /// Whether one built-in pattern covers the requested topics.
-    pub(super) fn covers(
+    pub fn covers(
         &self,
         subject: &Subject,
         action: Action,
@@ -90,7 +91,7 @@ impl BuiltIn {
     }
 
     /// Each action of a device with each pattern of its own topics.
-    pub(super) fn of_devices(&self) -> impl Iterator<Item = (Action, &Pattern)> {
+    pub fn of_devices(&self) -> impl Iterator<Item = (Action, &Pattern)> {
         let publishes = self.device_publishes.iter().map(|pattern| (Action::Publish, pattern));
         let receives = [Action::Read, Action::Subscribe].into_iter();
         publishes.chain(
@@ -102,7 +103,7 @@ impl BuiltIn {
 }
 
 /// Refuses the requests that no guest may make, whatever the topic.
-pub(super) fn check_guest(client_id: &str, requested: &TopicFilter<'_>) -> Result<(), GuestError> {
+pub fn check_guest(client_id: &str, requested: &TopicFilter<'_>) -> Result<(), GuestError> {
     if !client_id.starts_with(GUEST_CLIENT_ID) {
         return Err(GuestError::ClientId);
     }
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_device_has_the_topics_that_the_shipped_acl_file_gives_it() {
-        let shipped = include_str!("../../../compose/mosquitto/acl.conf");
+        let shipped = include_str!("../../../../compose/mosquitto/acl.conf");
         let lines = |start: &str| -> Vec<String> {
             let topics = shipped
                 .lines()

@@ -1,0 +1,251 @@
+//! A Mosquitto of the test: its configuration, its process, its log.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+use crate::certificates::Authority;
+use crate::wait;
+
+/// A running broker. It ends with the test.
+pub struct Mosquitto {
+    child: Mutex<Child>,
+    dir: tempfile::TempDir,
+    port: u16,
+    tls_port: u16,
+    authority: Authority,
+}
+
+/// What is special about a broker.
+#[derive(Default)]
+pub struct Config {
+    /// Lines before all listeners.
+    pub lines: Vec<String>,
+    /// Lines of the plugin.
+    pub options: Vec<String>,
+    /// Users of the password file, and their passwords.
+    pub users: Vec<(&'static str, &'static str)>,
+    /// Whether the TLS listener takes the user name from the certificate.
+    pub uses_identity: bool,
+}
+
+/// The plugin that this build made.
+pub fn plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        // `target/<profile>/deps/broker-...`: the library lies two levels above.
+        let own = std::env::current_exe().expect("the test has a path");
+        let profile =
+            own.parent().and_then(Path::parent).expect("tests run in target/<profile>/deps");
+        let library = profile.join("libsluice_mosquitto.so");
+        assert!(
+            library.exists(),
+            "{} is missing: cargo build -p sluice-mosquitto",
+            library.display()
+        );
+        library
+    })
+}
+
+/// The program: that of `PATH`, or of the release that the environment names.
+fn program() -> PathBuf {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let directories = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
+    let found = directories.map(|directory| Path::new(directory).join("mosquitto"));
+    found.into_iter().find(|path| path.exists()).expect("mosquitto is installed")
+}
+
+/// Major, minor and patch of the broker.
+pub fn version() -> (u32, u32, u32) {
+    static VERSION: OnceLock<(u32, u32, u32)> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let output = Command::new(program()).arg("-h").output().expect("mosquitto runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split_whitespace().nth(2).unwrap_or_default();
+        let parts: Vec<u32> = number.split('.').filter_map(|part| part.parse().ok()).collect();
+        (parts[0], parts[1], parts[2])
+    })
+}
+
+impl Config {
+    /// Adds a line before the listeners.
+    pub fn line(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// Adds an option of the plugin.
+    pub fn option(mut self, option: impl Into<String>) -> Self {
+        self.options.push(option.into());
+        self
+    }
+
+    /// Adds a user of the password file.
+    pub fn user(mut self, name: &'static str, password: &'static str) -> Self {
+        self.users.push((name, password));
+        self
+    }
+}
+
+impl Mosquitto {
+    /// Starts a broker whose plugin connects to `socket`.
+    pub fn start(socket: &Path, config: &Config) -> Self {
+        for _ in 0..5 {
+            let dir = tempfile::tempdir().unwrap();
+            let authority = Authority::new(dir.path());
+            let (port, tls_port) = (free_port(), free_port());
+            write_config(dir.path(), socket, config, &authority, [port, tls_port]);
+            let child = Mutex::new(launch(dir.path()));
+            let broker = Self { child, dir, port, tls_port, authority };
+            if broker.serves() {
+                return broker;
+            }
+            assert!(broker.log().contains("Address already in use"), "{}", broker.log());
+        }
+        panic!("the broker found no free port");
+    }
+
+    /// Tries to start a broker, and returns the log of one that ends.
+    pub fn fails_to_start(socket: &Path, config: &Config) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new(dir.path());
+        write_config(dir.path(), socket, config, &authority, [free_port(), free_port()]);
+        let mut child = launch(dir.path());
+        let status = wait::for_some("the broker ends", || child.try_wait().unwrap());
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        assert!(!status.success(), "{log}");
+        log
+    }
+
+    /// The port without TLS.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port with TLS, which requires a certificate.
+    pub const fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// The authority of the devices.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// Stops the broker and starts it again with the same files.
+    pub fn restart(&self) {
+        self.signal("-TERM");
+        let mut child = self.child.lock().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+        *child = launch(self.dir.path());
+        drop(child);
+        assert!(self.serves(), "{}", self.log());
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&self) -> bool {
+        self.child.lock().unwrap().try_wait().unwrap().is_none()
+    }
+
+    /// The resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn serves(&self) -> bool {
+        wait::for_some("the broker listens", || {
+            if !self.is_running() {
+                return Some(false);
+            }
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(true)
+        })
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("log of the broker:\n{}", self.log());
+        }
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn launch(dir: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    let mut command = Command::new(program());
+    command.arg("-c").arg(dir.join("mosquitto.conf")).stdin(Stdio::null());
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().expect("mosquitto starts")
+}
+
+fn write_config(
+    dir: &Path,
+    socket: &Path,
+    config: &Config,
+    authority: &Authority,
+    ports: [u16; 2],
+) {
+    let mut lines: Vec<String> = vec![
+        "user root".into(),
+        "log_type all".into(),
+        "log_dest stderr".into(),
+        "persistence true".into(),
+        format!("persistence_location {}/", dir.display()),
+        format!("allow_anonymous {}", config.users.is_empty()),
+        "max_queued_messages 100000".into(),
+    ];
+    lines.extend(config.lines.iter().cloned());
+    if !config.users.is_empty() {
+        let passwords = dir.join("passwords");
+        let text: Vec<String> =
+            config.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
+        std::fs::write(&passwords, text.join("\n") + "\n").unwrap();
+        let done = Command::new("mosquitto_passwd").arg("-U").arg(&passwords).status().unwrap();
+        assert!(done.success());
+        lines.push(format!("password_file {}", passwords.display()));
+    }
+    let plugin = [
+        format!("plugin {}", plugin().display()),
+        format!("plugin_opt_socket {}", socket.display()),
+    ];
+    let options = config.options.iter().map(|option| format!("plugin_opt_{option}"));
+    lines.extend(plugin.into_iter().chain(options));
+    lines.push(format!("listener {} 127.0.0.1", ports[0]));
+    lines.push(format!("listener {} 127.0.0.1", ports[1]));
+    lines.push(format!("cafile {}", authority.path().display()));
+    let (certificate, key) = authority.server_paths();
+    lines.push(format!("certfile {}", certificate.display()));
+    lines.push(format!("keyfile {}", key.display()));
+    lines.push("require_certificate true".into());
+    if config.uses_identity {
+        lines.push("use_identity_as_username true".into());
+    }
+    std::fs::write(dir.join("mosquitto.conf"), lines.join("\n") + "\n").unwrap();
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}

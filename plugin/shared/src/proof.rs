@@ -1,0 +1,398 @@
+//! The proof of a message's publisher: what the plugin adds to a message, and how the daemon verifies it.
+//!
+//! The plugin adds two user properties: [`IDENTITY_PROPERTY`] with the identity of the publisher, and
+//! [`PROOF_PROPERTY`] with a binary record in base64url:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 1 | version, 1 |
+//! | 1 | flags: 1 = the publisher has a certificate, 2 = the message is a will |
+//! | 8 | boot: the random number of this start of the plugin |
+//! | 8 | sequence of the message within the boot |
+//! | 8 | time at the broker, microseconds since the epoch |
+//! | 16 | first half of the SHA-256 fingerprint of the certificate; only with flag 1 |
+//! | 16 | first half of HMAC-SHA256 over all fields, the identity, the topic and the payload |
+//!
+//! The key of a boot is derived from the daemon's secret and the boot, so a replica that has the secret
+//! verifies messages of every boot, also those that were queued while it was not running. A client
+//! cannot make a proof: it has no key, and the MAC covers the topic and the payload.
+//!
+//! It keeps no state. Whether a proof is required, and what its identity may publish, callers decide.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use zeroize::Zeroizing;
+
+use crate::time::Timestamp;
+
+/// The prefix of the user properties that only the plugin may add, in lower case.
+pub const RESERVED_PREFIX: &str = "sluice-";
+
+/// The user property with the identity of the publisher.
+pub const IDENTITY_PROPERTY: &str = "sluice-identity";
+
+/// The user property with the proof.
+pub const PROOF_PROPERTY: &str = "sluice-proof";
+
+/// The least length of the daemon's secret, in bytes.
+pub const SECRET_MIN_BYTES: usize = 32;
+
+const VERSION: u8 = 1;
+const FLAG_CERTIFICATE: u8 = 1;
+const FLAG_WILL: u8 = 2;
+
+const FIXED_BYTES: usize = 2 + 8 + 8 + 8;
+const FINGERPRINT_BYTES: usize = 16;
+const MAC_BYTES: usize = 16;
+const RECORD_MAX_BYTES: usize = FIXED_BYTES + FINGERPRINT_BYTES + MAC_BYTES;
+const TEXT_MAX_BYTES: usize = RECORD_MAX_BYTES.div_ceil(3) * 4;
+
+/// Separates this use of the secret from all others.
+const KEY_LABEL: &[u8] = b"sluice publisher proof 1";
+
+/// The random number of one start of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Boot(pub u64);
+
+/// The first half of a certificate's SHA-256 fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShortFingerprint(pub [u8; FINGERPRINT_BYTES]);
+
+/// What a proof says beside the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The start of the plugin that made it.
+    pub boot: Boot,
+    /// The number of the message within the boot.
+    pub sequence: u64,
+    /// The time at the broker.
+    pub at: Timestamp,
+    /// The certificate of the publisher, if it has one.
+    pub fingerprint: Option<ShortFingerprint>,
+    /// Whether the broker published the message as the will of the publisher.
+    pub is_will: bool,
+}
+
+/// The message that a proof is about.
+#[derive(Clone, Copy, Debug)]
+pub struct ProvenMessage<'a> {
+    /// The identity of the publisher.
+    pub identity: &'a str,
+    /// The topic.
+    pub topic: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// A proof with its MAC, parsed and not yet verified.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedProof {
+    proof: Proof,
+    record: [u8; RECORD_MAX_BYTES],
+    /// The length of the record without the MAC.
+    signed_len: usize,
+}
+
+/// The text of the property [`PROOF_PROPERTY`], without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct ProofText {
+    bytes: [u8; TEXT_MAX_BYTES],
+    len: usize,
+}
+
+/// The key of one boot.
+#[derive(Clone)]
+pub struct ProofKey(hmac::Key);
+
+/// Why a text is not a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// Not base64url, or not of the length that its flags announce.
+    #[error("the property sluice-proof is malformed")]
+    Malformed,
+    /// A version that this release does not know.
+    #[error("the property sluice-proof has version {0}, which this release does not know")]
+    Version(u8),
+    /// The MAC does not fit the message.
+    #[error("the property sluice-proof does not belong to this message")]
+    Mac,
+}
+
+// === impl ProofKey ===
+
+impl ProofKey {
+    /// The key of `boot`, derived from the daemon's secret.
+    pub fn derive(secret: &[u8], boot: Boot) -> Self {
+        Self::new(derived(secret, boot).as_ref())
+    }
+
+    /// The key with these bytes, as [`Self::derive_text`] of the daemon sent it.
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The key of `boot` as text, to send it to the plugin.
+    pub fn derive_text(secret: &[u8], boot: Boot) -> Zeroizing<String> {
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(derived(secret, boot)))
+    }
+
+    /// The key of a text from [`Self::derive_text`].
+    pub fn from_text(text: &str) -> Result<Self, ProofError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new);
+        let bytes = bytes.map_err(|_| ProofError::Malformed)?;
+        if bytes.len() == 32 { Ok(Self::new(&bytes)) } else { Err(ProofError::Malformed) }
+    }
+
+    /// Signs a proof of `message`.
+    pub fn sign(&self, proof: &Proof, message: &ProvenMessage<'_>) -> ProofText {
+        let (mut record, signed_len) = proof.record();
+        let mac = self.mac(&record[..signed_len], message);
+        record[signed_len..signed_len + MAC_BYTES].copy_from_slice(&mac.as_ref()[..MAC_BYTES]);
+        ProofText::encode(&record[..signed_len + MAC_BYTES])
+    }
+
+    /// Verifies that `signed` is a proof of `message` made with this key.
+    pub fn verify(
+        &self,
+        signed: &SignedProof,
+        message: &ProvenMessage<'_>,
+    ) -> Result<Proof, ProofError> {
+        let expected = self.mac(&signed.record[..signed.signed_len], message);
+        let offered = &signed.record[signed.signed_len..signed.signed_len + MAC_BYTES];
+        let differs = expected.as_ref().iter().zip(offered).fold(0, |all, (one, other)| {
+            // Reads every byte, so the time says nothing about the first difference.
+            all | (one ^ other)
+        });
+        if std::hint::black_box(differs) == 0 { Ok(signed.proof) } else { Err(ProofError::Mac) }
+    }
+
+    fn mac(&self, record: &[u8], message: &ProvenMessage<'_>) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(record);
+        // The lengths keep the parts apart: no byte can move from one part to the next.
+        let lengths = [message.identity.len() as u64, message.topic.len() as u64];
+        context.update(&lengths[0].to_be_bytes());
+        context.update(message.identity.as_bytes());
+        context.update(&lengths[1].to_be_bytes());
+        context.update(message.topic);
+        context.update(message.payload);
+        context.sign()
+    }
+}
+
+impl fmt::Debug for ProofKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProofKey(..)")
+    }
+}
+
+// === impl Proof ===
+
+impl Proof {
+    /// The record without the MAC, and its length.
+    fn record(&self) -> ([u8; RECORD_MAX_BYTES], usize) {
+        let mut record = [0; RECORD_MAX_BYTES];
+        record[0] = VERSION;
+        record[1] = u8::from(self.fingerprint.is_some()) * FLAG_CERTIFICATE
+            | u8::from(self.is_will) * FLAG_WILL;
+        record[2..10].copy_from_slice(&self.boot.0.to_be_bytes());
+        record[10..18].copy_from_slice(&self.sequence.to_be_bytes());
+        record[18..26].copy_from_slice(&self.at.micros().to_be_bytes());
+        let Some(fingerprint) = self.fingerprint else { return (record, FIXED_BYTES) };
+        record[FIXED_BYTES..FIXED_BYTES + FINGERPRINT_BYTES].copy_from_slice(&fingerprint.0);
+        (record, FIXED_BYTES + FINGERPRINT_BYTES)
+    }
+}
+
+// === impl SignedProof ===
+
+impl SignedProof {
+    /// Parses the text of the property [`PROOF_PROPERTY`]. It allocates nothing.
+    pub fn parse(text: &[u8]) -> Result<Self, ProofError> {
+        if text.len() > TEXT_MAX_BYTES {
+            return Err(ProofError::Malformed);
+        }
+        // The decoder wants room for whole groups of three.
+        let mut decoded = [0; TEXT_MAX_BYTES];
+        let len =
+            URL_SAFE_NO_PAD.decode_slice(text, &mut decoded).map_err(|_| ProofError::Malformed)?;
+        let (&[version, flags], _) =
+            decoded[..len].split_first_chunk().ok_or(ProofError::Malformed)?;
+        if version != VERSION {
+            return Err(ProofError::Version(version));
+        }
+        let has_fingerprint = flags & FLAG_CERTIFICATE != 0;
+        let signed_len = FIXED_BYTES + if has_fingerprint { FINGERPRINT_BYTES } else { 0 };
+        if flags & !(FLAG_CERTIFICATE | FLAG_WILL) != 0 || len != signed_len + MAC_BYTES {
+            return Err(ProofError::Malformed);
+        }
+        let mut record = [0; RECORD_MAX_BYTES];
+        record[..len].copy_from_slice(&decoded[..len]);
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&record[at..at + 8]);
+            u64::from_be_bytes(bytes)
+        };
+        let fingerprint = has_fingerprint.then(|| {
+            let mut bytes = [0; FINGERPRINT_BYTES];
+            bytes.copy_from_slice(&record[FIXED_BYTES..FIXED_BYTES + FINGERPRINT_BYTES]);
+            ShortFingerprint(bytes)
+        });
+        let proof = Proof {
+            boot: Boot(number(2)),
+            sequence: number(10),
+            at: Timestamp::from_micros(number(18).cast_signed()),
+            fingerprint,
+            is_will: flags & FLAG_WILL != 0,
+        };
+        Ok(Self { proof, record, signed_len })
+    }
+
+    /// The boot it names, to find the key. Nothing of an unverified proof is true yet.
+    pub const fn boot(&self) -> Boot {
+        self.proof.boot
+    }
+}
+
+// === impl ProofText ===
+
+impl ProofText {
+    fn encode(record: &[u8]) -> Self {
+        let mut bytes = [0; TEXT_MAX_BYTES];
+        // The buffer has room for the longest record; a shorter text would not verify.
+        let len = URL_SAFE_NO_PAD.encode_slice(record, &mut bytes).unwrap_or_default();
+        Self { bytes, len }
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+// === impl ShortFingerprint ===
+
+impl ShortFingerprint {
+    /// The first half of a whole fingerprint.
+    pub fn of(fingerprint: &[u8; 32]) -> Self {
+        let mut half = [0; FINGERPRINT_BYTES];
+        half.copy_from_slice(&fingerprint[..FINGERPRINT_BYTES]);
+        Self(half)
+    }
+}
+
+/// Whether a user property of this name is one that only the plugin may add, in any spelling.
+pub fn is_reserved(name: &[u8]) -> bool {
+    name.get(..RESERVED_PREFIX.len())
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes()))
+}
+
+// === private helpers ===
+
+fn derived(secret: &[u8], boot: Boot) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
+    context.update(KEY_LABEL);
+    context.update(&boot.0.to_be_bytes());
+    context.sign()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    fn proof(fingerprint: Option<ShortFingerprint>) -> Proof {
+        Proof {
+            boot: Boot(0x0102_0304_0506_0708),
+            sequence: 7,
+            at: Timestamp::from_micros(1_790_000_000_000_000),
+            fingerprint,
+            is_will: false,
+        }
+    }
+
+    fn message<'a>(identity: &'a str, topic: &'a [u8], payload: &'a [u8]) -> ProvenMessage<'a> {
+        ProvenMessage { identity, topic, payload }
+    }
+
+    #[test]
+    fn what_is_signed_verifies_and_says_the_same() {
+        for fingerprint in [None, Some(ShortFingerprint([9; 16]))] {
+            let key = ProofKey::derive(SECRET, Boot(0x0102_0304_0506_0708));
+            let message = message("a/device/b", b"tenant/a/device/b/telemetry", b"{}");
+            let text = key.sign(&proof(fingerprint), &message);
+            let parsed = SignedProof::parse(text.as_bytes()).unwrap();
+            assert_eq!(key.verify(&parsed, &message), Ok(proof(fingerprint)));
+            let same = ProofKey::from_text(&ProofKey::derive_text(SECRET, parsed.boot())).unwrap();
+            assert_eq!(same.verify(&parsed, &message), Ok(proof(fingerprint)));
+        }
+    }
+
+    #[test]
+    fn no_byte_can_move_between_the_parts() {
+        let key = ProofKey::derive(SECRET, Boot(1));
+        let text = key.sign(&proof(None), &message("ab", b"cd", b"ef"));
+        let parsed = SignedProof::parse(text.as_bytes()).unwrap();
+        for other in [
+            message("a", b"bcd", b"ef"),
+            message("abc", b"d", b"ef"),
+            message("ab", b"c", b"def"),
+            message("ab", b"cde", b"f"),
+            message("ab", b"cd", b"eg"),
+        ] {
+            assert_eq!(key.verify(&parsed, &other), Err(ProofError::Mac), "{other:?}");
+        }
+        let other_boot = ProofKey::derive(SECRET, Boot(2));
+        assert_eq!(other_boot.verify(&parsed, &message("ab", b"cd", b"ef")), Err(ProofError::Mac));
+    }
+
+    #[test]
+    fn a_changed_text_never_verifies() {
+        let key = ProofKey::derive(SECRET, Boot(1));
+        let message = message("a", b"b", b"c");
+        let text = key.sign(&proof(Some(ShortFingerprint([3; 16]))), &message);
+        for at in 0..text.as_bytes().len() {
+            for replaced in *b"AQgw_-9" {
+                let mut changed = text.as_bytes().to_vec();
+                if changed[at] == replaced {
+                    continue;
+                }
+                changed[at] = replaced;
+                let accepted =
+                    SignedProof::parse(&changed).is_ok_and(|it| key.verify(&it, &message).is_ok());
+                assert!(!accepted, "byte {at} as {}", char::from(replaced));
+            }
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_reserved_name_is_found() {
+        for name in ["sluice-identity", "Sluice-Proof", "SLUICE-x", "sluice-"] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in ["sluice", "xsluice-identity", "", " sluice-identity"] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        assert_eq!(format!("{:?}", ProofKey::derive(SECRET, Boot(1))), "ProofKey(..)");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in prop::collection::vec(any::<u8>(), 0..120)) {
+            if let Ok(parsed) = SignedProof::parse(&text) {
+                let key = ProofKey::derive(SECRET, parsed.boot());
+                let verified = key.verify(&parsed, &message("a", b"b", b"c"));
+                prop_assert_eq!(verified, Err(ProofError::Mac));
+            }
+        }
+    }
+}

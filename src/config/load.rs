@@ -58,6 +58,7 @@ impl Config {
             links: sections::links::LinksConfig::read(&mut reader),
             certificates: sections::certificates::CertificatesConfig::read(&mut reader),
             access: sections::access::AccessConfig::read(&mut reader),
+            plugin: sections::plugin::PluginConfig::read(&mut reader),
             http: sections::http::HttpConfig::read(&mut reader),
             console: sections::console::ConsoleConfig::read(&mut reader),
             est: sections::est::EstConfig::read(&mut reader),

@@ -19,6 +19,7 @@ mod issuer_list;
 pub(crate) mod links;
 pub mod mqtt_api;
 mod names;
+pub mod plugin;
 pub(crate) mod process;
 pub(crate) mod public;
 pub mod replica;

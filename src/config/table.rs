@@ -5,7 +5,7 @@
 use super::nearest::nearest;
 use super::sections::{
     access, broker, certificates, console, database, downlink, est, http, ingest, links, mqtt_api,
-    process, public, replica,
+    plugin, process, public, replica,
 };
 use super::setting::Setting;
 
@@ -21,7 +21,7 @@ pub struct Area {
 }
 
 /// All settings, by area.
-pub const AREAS: [Area; 14] = [
+pub const AREAS: [Area; 15] = [
     Area { name: "broker", doc: "The connection to the broker.", settings: broker::SETTINGS },
     Area {
         name: "replica",
@@ -58,6 +58,11 @@ pub const AREAS: [Area; 14] = [
         name: "access",
         doc: "Who may log in at the broker, and which topics each client may use.",
         settings: access::SETTINGS,
+    },
+    Area {
+        name: "plugin",
+        doc: "The broker's plugin, and the proofs of publishers that it adds to messages.",
+        settings: plugin::SETTINGS,
     },
     Area {
         name: "http",
@@ -117,7 +122,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 128] = [
+    const PROMISED: [(&str, Option<&str>); 133] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -216,6 +221,11 @@ mod tests {
         ("JWT_GROUP_CLAIMS", Some("realm_access.roles,groups")),
         ("JWT_SCOPE_CLAIMS", Some("scope")),
         ("JWT_ISSUERS_PATH", None),
+        ("PLUGIN_SOCKET", None),
+        ("PLUGIN_PEER_UIDS", None),
+        ("PUBLISHER_PROOF", Some("off")),
+        ("PUBLISHER_PROOF_SECRET", None),
+        ("PUBLISHER_PROOF_SECRET_PREVIOUS", None),
         ("HTTP_BIND", Some("127.0.0.1:8080")),
         ("OPS_BIND", Some("127.0.0.1:9464")),
         ("HOOKS_BIND", Some("127.0.0.1:8009")),

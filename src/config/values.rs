@@ -23,6 +23,8 @@ pub struct Config {
     pub certificates: sections::certificates::CertificatesConfig,
     /// Access: the policy and the token issuers.
     pub access: sections::access::AccessConfig,
+    /// The broker's plugin, and the proofs of publishers.
+    pub plugin: sections::plugin::PluginConfig,
     /// The HTTP listeners.
     pub http: sections::http::HttpConfig,
     /// The console.

@@ -1,7 +1,7 @@
 //! Checks that the files named by settings exist and can be read by this user.
 //!
 //! It opens them and reads no content. A file that is written later may be missing: of the CRL only
-//! the directory must exist, and a PID file exists only while the broker runs.
+//! and of a socket the directory must exist, and a PID file exists only while the broker runs.
 
 use std::fs;
 use std::io;
@@ -15,6 +15,9 @@ use crate::disk;
 /// The setting that names an output file.
 const OUTPUT: &str = "CRL_OUTPUT_PATH";
 
+/// The setting that names a socket, which exists only while the daemon runs.
+const SOCKET: &str = "PLUGIN_SOCKET";
+
 /// The setting that names a file which exists only while the broker runs.
 const TRANSIENT: &str = "BROKER_PID_FILE";
 
@@ -24,7 +27,9 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
         let (name, value) = (row.name, row.value.as_deref()?);
         let path = Path::new(value);
         let (result, what) = match name {
-            OUTPUT => (is_directory(directory_of(path)), "cannot use the directory of this file"),
+            OUTPUT | SOCKET => {
+                (is_directory(directory_of(path)), "cannot use the directory of this file")
+            }
             TRANSIENT => return None,
             _ if is_path(name) => (is_readable(path), "cannot read the file"),
             _ => return None,

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -110,11 +110,6 @@ impl Daemon {
     /// The socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("plugin.sock")
-    }
-
-    /// The directory of the socket.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Gives a device these certificates, and waits until the plugin has applied that.

@@ -1,6 +1,6 @@
 //! A Mosquitto of the test: its configuration, its process, its log.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -26,6 +26,10 @@ pub struct Config {
     pub options: Vec<String>,
     /// Users of the password file, and their passwords.
     pub users: Vec<(&'static str, &'static str)>,
+    /// The broker's own ACL file.
+    pub acl: Option<&'static str>,
+    /// Whether each listener has settings of its own; the plugin is then the TLS listener's.
+    pub is_per_listener: bool,
     /// Whether the TLS listener takes the user name from the certificate.
     pub uses_identity: bool,
 }
@@ -48,8 +52,11 @@ pub fn plugin() -> &'static Path {
     })
 }
 
-/// The program: that of `PATH`, or of the release that the environment names.
+/// The program: the one that `SLUICE_TEST_MOSQUITTO` names, or that of `PATH`.
 fn program() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("SLUICE_TEST_MOSQUITTO") {
+        return chosen.into();
+    }
     let path = std::env::var("PATH").unwrap_or_default();
     let directories = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
     let found = directories.map(|directory| Path::new(directory).join("mosquitto"));
@@ -155,6 +162,8 @@ impl Mosquitto {
         let mut child = self.child.lock().unwrap();
         let status = child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.log());
+        // The log of this start begins empty: what it says is about this start.
+        std::fs::write(self.dir.path().join("log"), "").unwrap();
         *child = launch(self.dir.path());
         drop(child);
         assert!(self.serves(), "{}", self.log());
@@ -172,12 +181,18 @@ impl Mosquitto {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Waits until the broker says that all its listeners are open. A port that answers could be another
+    /// broker's.
     fn serves(&self) -> bool {
         wait::for_some("the broker listens", || {
-            if !self.is_running() {
-                return Some(false);
+            let log = self.log();
+            let count = |word: &str| log.matches(word).count();
+            let is_serving = count(" running\n") > 0 && count(" running\n") == count(" starting\n");
+            match (is_serving, self.is_running()) {
+                (true, true) => Some(true),
+                (_, false) => Some(false),
+                (false, true) => None,
             }
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok().then_some(true)
         })
     }
 }
@@ -208,33 +223,24 @@ fn write_config(
     authority: &Authority,
     ports: [u16; 2],
 ) {
-    let mut lines: Vec<String> = vec![
-        "user root".into(),
-        "log_type all".into(),
-        "log_dest stderr".into(),
-        "persistence true".into(),
-        format!("persistence_location {}/", dir.display()),
-        format!("allow_anonymous {}", config.users.is_empty()),
-        "max_queued_messages 100000".into(),
-    ];
+    let mut lines: Vec<String> = vec![format!("per_listener_settings {}", config.is_per_listener)];
+    lines.extend(["user root", "log_type all", "log_dest stderr"].map(str::to_owned));
+    lines.push("persistence true".into());
+    lines.push(format!("persistence_location {}/", dir.display()));
+    lines.push("max_queued_messages 100000".into());
     lines.extend(config.lines.iter().cloned());
-    if !config.users.is_empty() {
-        let passwords = dir.join("passwords");
-        let text: Vec<String> =
-            config.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
-        std::fs::write(&passwords, text.join("\n") + "\n").unwrap();
-        let done = Command::new("mosquitto_passwd").arg("-U").arg(&passwords).status().unwrap();
-        assert!(done.success());
-        lines.push(format!("password_file {}", passwords.display()));
+    let security = security_lines(dir, socket, config);
+    if !config.is_per_listener {
+        lines.extend(security.iter().cloned());
     }
-    let plugin = [
-        format!("plugin {}", plugin().display()),
-        format!("plugin_opt_socket {}", socket.display()),
-    ];
-    let options = config.options.iter().map(|option| format!("plugin_opt_{option}"));
-    lines.extend(plugin.into_iter().chain(options));
     lines.push(format!("listener {} 127.0.0.1", ports[0]));
+    if config.is_per_listener {
+        lines.push("allow_anonymous true".into());
+    }
     lines.push(format!("listener {} 127.0.0.1", ports[1]));
+    if config.is_per_listener {
+        lines.extend(security);
+    }
     lines.push(format!("cafile {}", authority.path().display()));
     let (certificate, key) = authority.server_paths();
     lines.push(format!("certfile {}", certificate.display()));
@@ -244,6 +250,28 @@ fn write_config(
         lines.push("use_identity_as_username true".into());
     }
     std::fs::write(dir.join("mosquitto.conf"), lines.join("\n") + "\n").unwrap();
+}
+
+fn security_lines(dir: &Path, socket: &Path, config: &Config) -> Vec<String> {
+    let mut lines = vec![format!("allow_anonymous {}", config.users.is_empty())];
+    if !config.users.is_empty() {
+        let passwords = dir.join("passwords");
+        let text: Vec<String> =
+            config.users.iter().map(|(name, password)| format!("{name}:{password}")).collect();
+        std::fs::write(&passwords, text.join("\n") + "\n").unwrap();
+        let done = Command::new("mosquitto_passwd").arg("-U").arg(&passwords).status().unwrap();
+        assert!(done.success());
+        lines.push(format!("password_file {}", passwords.display()));
+    }
+    if let Some(acl) = config.acl {
+        let path = dir.join("acl");
+        std::fs::write(&path, acl).unwrap();
+        lines.push(format!("acl_file {}", path.display()));
+    }
+    lines.push(format!("plugin {}", plugin().display()));
+    lines.push(format!("plugin_opt_socket {}", socket.display()));
+    lines.extend(config.options.iter().map(|option| format!("plugin_opt_{option}")));
+    lines
 }
 
 fn free_port() -> u16 {

@@ -38,8 +38,11 @@ use crate::request::{AccessAnswer, AccessRequest, ClientKey, MessageAnswer, Publ
 // === the functions that the broker looks up ===
 
 /// Returns the version of the plugin interface that this plugin has, if the broker has it too.
+///
+/// # Safety
+/// Only the broker calls it, with an array of `count` numbers.
 #[unsafe(no_mangle)]
-pub extern "C" fn mosquitto_plugin_version(count: c_int, supported: *const c_int) -> c_int {
+pub unsafe extern "C" fn mosquitto_plugin_version(count: c_int, supported: *const c_int) -> c_int {
     let count = usize::try_from(count).unwrap_or_default();
     if supported.is_null() {
         return -1;

@@ -90,7 +90,7 @@ impl Instance {
             waker,
             is_stopping: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::default()),
         });
         let of_thread = shared.clone();
         let link = std::thread::Builder::new()

@@ -18,6 +18,8 @@ mod link;
 pub mod log;
 pub mod login;
 pub mod options;
+#[cfg(test)]
+mod options_tests;
 pub mod properties;
 pub mod registry;
 pub mod request;

@@ -4,16 +4,20 @@
 //! says. A user name, password or token is verified by the daemon. It verifies no signature and no password
 //! itself.
 
+mod client_ids;
+mod verdict;
+
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sluice_shared::frames::from_daemon::{SubjectDocument, Verdict};
 use sluice_shared::frames::from_plugin::{FromPlugin, Question, QuestionKind};
 use sluice_shared::frames::secret::SecretText;
-use sluice_shared::ids::DeviceKey;
 use sluice_shared::subject::{Subject, SubjectKind};
 use sluice_shared::time::Timestamp;
+
+use client_ids::{check_bound, check_client_id};
+use verdict::{c_text, of_verdict};
 
 use crate::clock;
 use crate::instance::Instance;
@@ -373,39 +377,6 @@ impl<'a> Names<'a> {
 
 // === private helpers ===
 
-/// A client id that is the identity of a device belongs to it, and those of Sluice belong to Sluice:
-/// whoever used one would end the session of its owner.
-fn check_client_id(
-    state: &State,
-    client_id: &str,
-    device: Option<&DeviceKey>,
-) -> Result<(), Refusal> {
-    let owner = registry::device_of(client_id).ok();
-    if owner.is_some() && owner.as_ref() != device {
-        return Err(Refusal::Denied("its client id belongs to a device".into()));
-    }
-    if state.is_own_client_id(client_id) {
-        return Err(Refusal::Denied("its client id belongs to Sluice".into()));
-    }
-    Ok(())
-}
-
-/// A client id belongs to the identity that uses it, or that has a stored session with it.
-fn check_bound(
-    state: &State,
-    client_id: &str,
-    holder: &Holder,
-    identity: &CString,
-) -> Result<(), Refusal> {
-    let Some((_, session)) = state.sessions.of_client_id(client_id) else { return Ok(()) };
-    let is_open = session.ended.is_none() && (!session.is_offline || session.is_stored);
-    let is_own = is_same(&session.holder, holder) && *session.label == **identity;
-    if is_open && !is_own {
-        return Err(Refusal::Denied(format!("its client id is used by {:?}", session.identity())));
-    }
-    Ok(())
-}
-
 /// The session of a user of the broker's password file.
 fn deferred(names: Names<'_>) -> Option<Accepted> {
     let identity = CString::new(names.username?).ok()?;
@@ -416,56 +387,4 @@ fn deferred(names: Names<'_>) -> Option<Accepted> {
         until: None,
         username: None,
     })
-}
-
-fn of_verdict(verdict: Verdict) -> Result<Accepted, Refusal> {
-    let document = match verdict {
-        Verdict::Accepted(document) => document,
-        Verdict::Denied { reason } => return Err(Refusal::Denied(reason)),
-        Verdict::Unavailable { .. } => {
-            return Err(Refusal::Unavailable("the daemon cannot decide now"));
-        }
-    };
-    let subject = subject_of(document)?;
-    // The broker has its own meaning for these in user names.
-    if subject.id.contains(['+', '#']) {
-        return Err(Refusal::Denied("its identity contains a wildcard".into()));
-    }
-    let identity = c_text(&subject.id)?;
-    let until = subject.expires_at;
-    Ok(Accepted {
-        holder: Holder::Subject { subject: Arc::new(subject), by_login: true },
-        username: Some(identity.clone()),
-        identity,
-        fingerprint: None,
-        until,
-    })
-}
-
-fn subject_of(document: SubjectDocument) -> Result<Subject, Refusal> {
-    let kind = match document.kind.as_str() {
-        "device" => {
-            let device = registry::device_of(&document.id)
-                .map_err(|error| Refusal::Denied(format!("the daemon names no device: {error}")))?;
-            SubjectKind::Device(device)
-        }
-        "service" => SubjectKind::Service,
-        "user" => SubjectKind::User,
-        "guest" => SubjectKind::Guest,
-        other => {
-            return Err(Refusal::Denied(format!("the daemon names an unknown kind {other:?}")));
-        }
-    };
-    let boxed = |names: Vec<String>| names.into_iter().map(Into::into).collect();
-    Ok(Subject {
-        kind,
-        id: document.id.into(),
-        groups: boxed(document.groups),
-        scopes: boxed(document.scopes),
-        expires_at: document.expires_at.map(Timestamp::from_micros),
-    })
-}
-
-fn c_text(text: &str) -> Result<CString, Refusal> {
-    CString::new(text).map_err(|_| Refusal::Denied("its identity contains a NUL".into()))
 }

@@ -102,7 +102,7 @@ impl Registry {
     }
 
     /// How many certificates there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.certificates.len()
     }
 
@@ -173,7 +173,7 @@ mod tests {
             (1..=4).filter(|byte| registry.valid(&[*byte; 32], at(15)).is_some()).collect();
         assert_eq!(valid, [2, 3, 4]);
         registry.apply(&[entry("acme/device/a", &[])]).unwrap();
-        assert_eq!(registry.len(), 1);
+        assert_eq!(registry.count(), 1);
         assert!(!registry.has_valid(&DeviceKey::new("acme", "a").unwrap(), at(15)));
         assert!(registry.has_valid(&DeviceKey::new("acme", "b").unwrap(), at(15)));
     }

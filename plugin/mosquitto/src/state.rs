@@ -103,9 +103,9 @@ impl Breaker {
     }
 }
 
-impl State {
+impl Default for State {
     /// The state before the first connection.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             registry: None,
             version: 0,
@@ -127,7 +127,9 @@ impl State {
             lacks_ticks: false,
         }
     }
+}
 
+impl State {
     /// How far the registry can be relied on.
     pub fn readiness(&self, stale_after: Duration, now: Instant) -> Readiness {
         match (self.registry.is_some(), self.heard_at) {
@@ -228,7 +230,7 @@ impl State {
     pub fn stats_now(&mut self) -> Stats {
         self.stats.sessions = self.sessions.online() as u64;
         self.stats.version = self.version;
-        self.stats.certificates = self.registry.as_ref().map_or(0, Registry::len) as u64;
+        self.stats.certificates = self.registry.as_ref().map_or(0, Registry::count) as u64;
         self.stats.breaker_open = self.breaker.is_open(Instant::now());
         self.stats.clone()
     }

@@ -223,13 +223,11 @@ fn decide_message(
         return unstamped();
     }
     let publisher = Publisher::of(session);
-    match stamp(state, shared, publisher, request.topic, request.payload, false) {
-        Some(stamp) => MessageAnswer::Replace(Some(stamp)),
-        None => {
-            state.stats.unstamped += 1;
-            unstamped()
-        }
+    if let Some(stamp) = stamp(state, shared, publisher, request.topic, request.payload, false) {
+        return MessageAnswer::Replace(Some(stamp));
     }
+    state.stats.unstamped += 1;
+    unstamped()
 }
 
 fn stamp(

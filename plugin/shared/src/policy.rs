@@ -64,7 +64,7 @@ impl Policy {
         let (denies, allows): (Vec<_>, Vec<_>) =
             rules.into_iter().partition(|rule| rule.effect == Effect::Deny);
         Self {
-            built_in: BuiltIn::new(),
+            built_in: BuiltIn::default(),
             denies: denies.into(),
             allows: allows.into(),
             capabilities,

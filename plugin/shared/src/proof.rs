@@ -196,8 +196,8 @@ impl Proof {
     fn record(&self) -> ([u8; RECORD_MAX_BYTES], usize) {
         let mut record = [0; RECORD_MAX_BYTES];
         record[0] = VERSION;
-        record[1] = u8::from(self.fingerprint.is_some()) * FLAG_CERTIFICATE
-            | u8::from(self.is_will) * FLAG_WILL;
+        record[1] = (u8::from(self.fingerprint.is_some()) * FLAG_CERTIFICATE)
+            | (u8::from(self.is_will) * FLAG_WILL);
         record[2..10].copy_from_slice(&self.boot.0.to_be_bytes());
         record[10..18].copy_from_slice(&self.sequence.to_be_bytes());
         record[18..26].copy_from_slice(&self.at.micros().to_be_bytes());

@@ -73,35 +73,33 @@ impl Broker {
     }
 
     fn find() -> Result<Self, String> {
-        macro_rules! find {
-            ($name:literal) => {
-                // SAFETY: the type is that of `mosquitto_broker.h`, `mosquitto.h` and `openssl/x509.h`.
-                unsafe { std::mem::transmute(symbol($name).ok_or_else(|| missing($name))?) }
-            };
-        }
         let has_x509 = symbol(c"i2d_X509").is_some() && symbol(c"X509_free").is_some();
-        Ok(Self {
-            callback_register: find!(c"mosquitto_callback_register"),
-            log_printf: find!(c"mosquitto_log_printf"),
-            free: find!(c"mosquitto_free"),
-            strdup: find!(c"mosquitto_strdup"),
-            client_id: find!(c"mosquitto_client_id"),
-            client_username: find!(c"mosquitto_client_username"),
-            client_address: find!(c"mosquitto_client_address"),
-            client_certificate: find!(c"mosquitto_client_certificate"),
-            client_clean_session: find!(c"mosquitto_client_clean_session"),
-            set_username: find!(c"mosquitto_set_username"),
-            kick: find!(c"mosquitto_kick_client_by_clientid"),
-            publish_copy: find!(c"mosquitto_broker_publish_copy"),
-            add_string_pair: find!(c"mosquitto_property_add_string_pair"),
-            free_all: find!(c"mosquitto_property_free_all"),
-            x509: if has_x509 {
-                Some(X509 { to_der: find!(c"i2d_X509"), free: find!(c"X509_free") })
-            } else {
-                None
-            },
-            is_2_1: symbol(c"mosquitto_complete_basic_auth").is_some(),
-        })
+        // SAFETY: each field has the type of its function in `mosquitto_broker.h`, `mosquitto.h` and
+        // `openssl/x509.h`.
+        unsafe {
+            Ok(Self {
+                callback_register: function(c"mosquitto_callback_register")?,
+                log_printf: function(c"mosquitto_log_printf")?,
+                free: function(c"mosquitto_free")?,
+                strdup: function(c"mosquitto_strdup")?,
+                client_id: function(c"mosquitto_client_id")?,
+                client_username: function(c"mosquitto_client_username")?,
+                client_address: function(c"mosquitto_client_address")?,
+                client_certificate: function(c"mosquitto_client_certificate")?,
+                client_clean_session: function(c"mosquitto_client_clean_session")?,
+                set_username: function(c"mosquitto_set_username")?,
+                kick: function(c"mosquitto_kick_client_by_clientid")?,
+                publish_copy: function(c"mosquitto_broker_publish_copy")?,
+                add_string_pair: function(c"mosquitto_property_add_string_pair")?,
+                free_all: function(c"mosquitto_property_free_all")?,
+                x509: if has_x509 {
+                    Some(X509 { to_der: function(c"i2d_X509")?, free: function(c"X509_free")? })
+                } else {
+                    None
+                },
+                is_2_1: symbol(c"mosquitto_complete_basic_auth").is_some(),
+            })
+        }
     }
 
     pub(super) fn register(
@@ -154,6 +152,17 @@ impl Broker {
         }
         instance.count_will(published);
     }
+}
+
+/// The function of this name.
+///
+/// # Safety
+/// `F` is the type of a function pointer, with the signature of the function.
+unsafe fn function<F: Copy>(name: &CStr) -> Result<F, String> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    let found = symbol(name).ok_or_else(|| missing(name))?;
+    // SAFETY: as the caller promises; both have the size of a pointer.
+    Ok(unsafe { std::mem::transmute_copy::<*mut c_void, F>(&found) })
 }
 
 fn symbol(name: &CStr) -> Option<*mut c_void> {

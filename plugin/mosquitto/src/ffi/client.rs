@@ -84,9 +84,12 @@ impl Client<'_> {
         let len = unsafe { (x509.to_der)(certificate, std::ptr::null_mut()) };
         let mut der = vec![0; usize::try_from(len).unwrap_or_default()];
         let mut end = der.as_mut_ptr();
-        // SAFETY: the buffer has the length that the same function announced.
-        let written =
-            if der.is_empty() { 0 } else { unsafe { (x509.to_der)(certificate, &raw mut end) } };
+        let written = if der.is_empty() {
+            0
+        } else {
+            // SAFETY: the buffer has the length that the same function announced.
+            unsafe { (x509.to_der)(certificate, &raw mut end) }
+        };
         // SAFETY: `mosquitto_client_certificate` counted this reference for the caller.
         unsafe { (x509.free)(certificate) };
         (written > 0 && written == len).then_some(der)

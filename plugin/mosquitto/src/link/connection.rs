@@ -20,7 +20,7 @@ const OUTPUT_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// A daemon that sends nothing for so long, not even a ping, is hung: the connection is made again.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 
 /// The most bytes read in one turn, so that expiries and questions are not delayed by a long snapshot.
 const READ_TURN_BYTES: usize = 1024 * 1024;
@@ -119,7 +119,7 @@ impl Connection {
 
     fn apply_frames(&mut self, shared: &Shared) -> Result<(), String> {
         while let Some(frame) =
-            self.input.next::<FromDaemon>().map_err(|error| error.to_string())?
+            self.input.take::<FromDaemon>().map_err(|error| error.to_string())?
         {
             if !self.is_greeted && !matches!(frame, FromDaemon::Hello(_)) {
                 return Err("the first frame of the daemon is not its hello".to_owned());

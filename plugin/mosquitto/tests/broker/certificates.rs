@@ -7,6 +7,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sluice_mosquitto::registry::{fingerprint, fingerprint_text};
 
 /// An authority of devices, which issued the broker's certificate, too.
 pub struct Authority {
@@ -81,8 +82,12 @@ impl Authority {
 impl Identity {
     /// The fingerprint in hexadecimal.
     pub fn fingerprint(&self) -> String {
-        use sluice_mosquitto::registry::{fingerprint, fingerprint_text};
-        fingerprint_text(&fingerprint(&self.certificate))
+        fingerprint_text(&self.fingerprint_bytes())
+    }
+
+    /// The fingerprint.
+    pub fn fingerprint_bytes(&self) -> [u8; 32] {
+        fingerprint(&self.certificate)
     }
 }
 

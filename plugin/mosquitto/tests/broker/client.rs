@@ -30,6 +30,9 @@ pub struct Received {
     pub properties: Vec<(String, String)>,
 }
 
+/// User properties.
+pub type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// What a CONNECT contains.
 #[derive(Clone, Debug)]
 pub struct Connect<'a> {
@@ -46,7 +49,7 @@ pub struct Connect<'a> {
     /// How long the session is stored, in seconds.
     pub expiry: u32,
     /// The will: topic, payload, user properties.
-    pub will: Option<(&'a str, &'a str, &'a [(&'a str, &'a str)])>,
+    pub will: Option<(&'a str, &'a str, Pairs<'a>)>,
     /// The method and the data of extended authentication.
     pub auth: Option<(&'a str, &'a str)>,
 }

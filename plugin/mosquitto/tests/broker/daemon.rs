@@ -65,7 +65,7 @@ impl Daemon {
             devices: Vec::new(),
             policy: serde_json::from_str(OPEN_POLICY).unwrap(),
             reserved: ReservedNames::default(),
-            answer: Box::new(good_password),
+            answer: Box::new(|question| Some(good_password(question))),
             version: 0,
             boot: Boot(0),
             is_listening: false,
@@ -207,29 +207,6 @@ impl Daemon {
             })
         })
     }
-
-    /// Verifies the proof of a message as the real daemon does: the identity and the proof.
-    pub fn verify(&self, message: &Received) -> Result<(String, Proof), String> {
-        let one = |name: &str| {
-            let mut found =
-                message.properties.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-            match (found.next(), found.next()) {
-                (Some((_, value)), None) => Ok(value.clone()),
-                (None, _) => Err(format!("no {name}")),
-                _ => Err(format!("several {name}")),
-            }
-        };
-        let (identity, proof) = (one("sluice-identity")?, one("sluice-proof")?);
-        let signed = SignedProof::parse(proof.as_bytes()).map_err(|error| error.to_string())?;
-        let proven = ProvenMessage {
-            identity: &identity,
-            topic: message.topic.as_bytes(),
-            payload: &message.payload,
-        };
-        let key = ProofKey::derive(SECRET, signed.boot());
-        let proof = key.verify(&signed, &proven).map_err(|error| error.to_string())?;
-        Ok((identity, proof))
-    }
 }
 
 impl Drop for Daemon {
@@ -242,13 +219,13 @@ impl Shared {
     fn serve(&self, mut stream: UnixStream) {
         self.connections.lock().unwrap().push(stream.try_clone().unwrap());
         let mut buffer = FrameBuffer::default();
-        let mut bytes = [0; 65536];
+        let mut bytes = [0; 16_384];
         while let Ok(count) = stream.read(&mut bytes) {
             if count == 0 {
                 return;
             }
             buffer.push(&bytes[..count]);
-            while let Some(frame) = buffer.next::<FromPlugin>().expect("the plugin sends frames") {
+            while let Some(frame) = buffer.take::<FromPlugin>().expect("the plugin sends frames") {
                 if self.react(&mut stream, &frame).is_err() {
                     return;
                 }
@@ -298,6 +275,28 @@ impl Script {
     }
 }
 
+/// Verifies the proof of a message as the real daemon does: the identity and the proof.
+pub fn verify(message: &Received) -> Result<(String, Proof), String> {
+    let one = |name: &str| {
+        let mut found = message.properties.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Ok(value.clone()),
+            (None, _) => Err(format!("no {name}")),
+            _ => Err(format!("several {name}")),
+        }
+    };
+    let (identity, proof) = (one("sluice-identity")?, one("sluice-proof")?);
+    let signed = SignedProof::parse(proof.as_bytes()).map_err(|error| error.to_string())?;
+    let proven = ProvenMessage {
+        identity: &identity,
+        topic: message.topic.as_bytes(),
+        payload: &message.payload,
+    };
+    let key = ProofKey::derive(SECRET, signed.boot());
+    let proof = key.verify(&signed, &proven).map_err(|error| error.to_string())?;
+    Ok((identity, proof))
+}
+
 /// The verdict for a user of this name.
 pub fn user(id: &str) -> Verdict {
     subject("user", id, None)
@@ -314,11 +313,11 @@ pub fn subject(kind: &str, id: &str, expires_at: Option<i64>) -> Verdict {
     })
 }
 
-fn good_password(question: &Question) -> Option<Verdict> {
+fn good_password(question: &Question) -> Verdict {
     let secret = question.secret.as_ref().map(SecretText::expose);
-    Some(if secret == Some("good") {
+    if secret == Some("good") {
         user(question.username.as_deref().unwrap_or("nameless"))
     } else {
         Verdict::Denied { reason: "the password is wrong".into() }
-    })
+    }
 }

@@ -2,7 +2,7 @@
 //! out at the first message who the client is.
 
 use crate::client::{Client, Connect};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, verify};
 use crate::mosquitto::{Config, Mosquitto};
 use crate::wait;
 
@@ -30,7 +30,7 @@ fn the_certificate_is_checked_at_the_first_message() {
     assert_eq!(stranger.publish(OWN_TOPIC, "{}", &[]), Some(0x87));
     let mut pump = Client::connect_tls(&broker, &known, &connect("two")).unwrap();
     assert_eq!(pump.publish(OWN_TOPIC, "{}", &[]), Some(0));
-    assert_eq!(daemon.verify(&reader.message()).unwrap().0, DEVICE);
+    assert_eq!(verify(&reader.message()).unwrap().0, DEVICE);
     assert_eq!(pump.publish("tenant/acme/device/pump-2/telemetry", "{}", &[]), Some(0x87));
     wait::until("the log warns", || broker.log().contains("use_identity_as_username"));
     daemon.certify(DEVICE, &[]);

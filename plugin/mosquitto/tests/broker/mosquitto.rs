@@ -20,8 +20,6 @@ pub struct Mosquitto {
 /// What is special about a broker.
 #[derive(Default)]
 pub struct Config {
-    /// Lines before all listeners.
-    pub lines: Vec<String>,
     /// Lines of the plugin.
     pub options: Vec<String>,
     /// Users of the password file, and their passwords.
@@ -76,12 +74,6 @@ pub fn version() -> (u32, u32, u32) {
 }
 
 impl Config {
-    /// Adds a line before the listeners.
-    pub fn line(mut self, line: impl Into<String>) -> Self {
-        self.lines.push(line.into());
-        self
-    }
-
     /// Adds an option of the plugin.
     pub fn option(mut self, option: impl Into<String>) -> Self {
         self.options.push(option.into());
@@ -228,7 +220,6 @@ fn write_config(
     lines.push("persistence true".into());
     lines.push(format!("persistence_location {}/", dir.display()));
     lines.push("max_queued_messages 100000".into());
-    lines.extend(config.lines.iter().cloned());
     let security = security_lines(dir, socket, config);
     if !config.is_per_listener {
         lines.extend(security.iter().cloned());

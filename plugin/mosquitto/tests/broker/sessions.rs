@@ -6,7 +6,7 @@ use sluice_shared::frames::from_daemon::RevokeTarget;
 use sluice_shared::frames::from_plugin::{ClosedWhy, FromPlugin};
 
 use crate::client::{Client, Connect};
-use crate::daemon::{Daemon, subject};
+use crate::daemon::{Daemon, subject, verify};
 use crate::mosquitto::{Config, Mosquitto, version};
 use crate::wait;
 
@@ -122,7 +122,7 @@ fn a_session_ends_with_its_token_and_its_will_is_published() {
     assert_eq!(session.ended(), ADMINISTRATIVE);
     let lived = started_at.elapsed();
     assert!(lived >= Duration::from_secs(1), "not before the end: {lived:?}");
-    let (identity, proof) = daemon.verify(&reader.message()).unwrap();
+    let (identity, proof) = verify(&reader.message()).unwrap();
     assert_eq!((identity.as_str(), proof.is_will), ("short", true));
     assert_eq!(daemon.stats().kicked_expired, 1);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::{Client, Connect};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, verify};
 use crate::mosquitto::{Config, Mosquitto};
 
 const FORGED: &[(&str, &str)] = &[("sluice-identity", "root"), ("sluice-proof", "AQ")];
@@ -23,34 +23,34 @@ fn scene(config: &Config) -> (Daemon, Mosquitto, Client) {
 
 #[test]
 fn the_will_of_a_cut_client_carries_its_proof_and_nothing_forged() {
-    let (daemon, broker, mut subscriber) = scene(&Config::default());
+    let (_daemon, broker, mut subscriber) = scene(&Config::default());
     let connect =
         Connect { will: Some(("last/words", "gone", FORGED)), ..login("alice-1", "alice") };
     Client::connect(&broker, &connect).unwrap().cut();
     let message = subscriber.message();
     assert_eq!((message.topic.as_str(), message.payload.as_slice()), ("last/words", &b"gone"[..]));
-    let (identity, proof) = daemon.verify(&message).unwrap();
+    let (identity, proof) = verify(&message).unwrap();
     assert_eq!((identity.as_str(), proof.is_will), ("alice", true));
     assert!(subscriber.message_within(Duration::from_millis(300)).is_none(), "only once");
 }
 
 #[test]
 fn the_will_of_a_session_that_is_taken_over_carries_its_proof() {
-    let (daemon, broker, mut subscriber) = scene(&Config::default());
+    let (_daemon, broker, mut subscriber) = scene(&Config::default());
     let connect =
         Connect { will: Some(("last/words", "gone", FORGED)), ..login("alice-1", "alice") };
     let _first = Client::connect(&broker, &connect).unwrap();
     let mut second = Client::connect(&broker, &login("alice-1", "alice")).unwrap();
-    let (identity, proof) = daemon.verify(&subscriber.message()).unwrap();
+    let (identity, proof) = verify(&subscriber.message()).unwrap();
     assert_eq!((identity.as_str(), proof.is_will), ("alice", true));
     assert_eq!(second.publish("a/b", "alive", &[]), Some(0));
-    let (_, proof) = daemon.verify(&subscriber.message()).unwrap();
+    let (_, proof) = verify(&subscriber.message()).unwrap();
     assert!(!proof.is_will, "the new session publishes as itself");
 }
 
 #[test]
 fn the_will_of_a_stored_session_carries_its_proof() {
-    let (daemon, broker, mut subscriber) = scene(&Config::default());
+    let (_daemon, broker, mut subscriber) = scene(&Config::default());
     let connect = Connect {
         will: Some(("last/words", "gone", FORGED)),
         is_clean: false,
@@ -58,10 +58,10 @@ fn the_will_of_a_stored_session_carries_its_proof() {
         ..login("alice-1", "alice")
     };
     Client::connect(&broker, &connect).unwrap().cut();
-    assert!(daemon.verify(&subscriber.message()).unwrap().1.is_will);
+    assert!(verify(&subscriber.message()).unwrap().1.is_will);
     let mut again = Client::connect(&broker, &Connect { will: None, ..connect }).unwrap();
     assert_eq!(again.publish("a/b", "alive", &[]), Some(0));
-    assert!(!daemon.verify(&subscriber.message()).unwrap().1.is_will);
+    assert!(!verify(&subscriber.message()).unwrap().1.is_will);
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl FrameBuffer {
     }
 
     /// The next whole frame, if it has arrived. After an error the connection must be closed.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let waiting = &self.bytes[self.read..];
         let Some((length, rest)) = waiting.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
@@ -120,7 +120,7 @@ mod tests {
             let mut received = Vec::new();
             for chunk in bytes.chunks(cut) {
                 buffer.push(chunk);
-                while let Some(frame) = buffer.next::<FromPlugin>().unwrap() {
+                while let Some(frame) = buffer.take::<FromPlugin>().unwrap() {
                     received.push(frame);
                 }
             }
@@ -132,14 +132,14 @@ mod tests {
     fn a_frame_that_is_too_long_is_refused_by_its_length_alone() {
         let mut buffer = FrameBuffer::default();
         buffer.push(&u32::MAX.to_be_bytes());
-        assert!(matches!(buffer.next::<FromPlugin>(), Err(FrameError::TooLong(_))));
+        assert!(matches!(buffer.take::<FromPlugin>(), Err(FrameError::TooLong(_))));
     }
 
     #[test]
     fn an_unknown_frame_is_an_error() {
         let mut buffer = FrameBuffer::default();
         buffer.push(&encode(&serde_json::json!({"type": "future"})).unwrap());
-        assert!(matches!(buffer.next::<FromDaemon>(), Err(FrameError::Json(_))));
+        assert!(matches!(buffer.take::<FromDaemon>(), Err(FrameError::Json(_))));
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut buffer = FrameBuffer::default();
             buffer.push(&bytes);
-            while let Ok(Some(_)) = buffer.next::<FromDaemon>() {}
+            while let Ok(Some(_)) = buffer.take::<FromDaemon>() {}
         }
     }
 }

@@ -57,9 +57,8 @@ pub enum GuestError {
 
 // === impl BuiltIn ===
 
-impl BuiltIn {
-    /// The parsed patterns.
-    pub fn new() -> Self {
+impl Default for BuiltIn {
+    fn default() -> Self {
         Self {
             device_publishes: patterns(&DEVICE_PUBLISHES),
             device_receives: patterns(&DEVICE_RECEIVES),
@@ -67,7 +66,9 @@ impl BuiltIn {
             guest_receives: patterns(&GUEST_RECEIVES),
         }
     }
+}
 
+impl BuiltIn {
     /// The built-in patterns of this kind of subject for `action`.
     pub fn of(&self, kind: &SubjectKind, action: Action) -> &[Pattern] {
         match (kind, action) {

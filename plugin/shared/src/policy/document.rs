@@ -145,7 +145,9 @@ impl RuleDocument {
         let kinds = self.kinds.as_ref().map(|names| kinds_of(&self.place, names)).transpose()?;
         let scopes = self.scopes.as_ref().map(|names| {
             let mut scopes = Scopes::default();
-            names.iter().for_each(|name| scopes.add(name));
+            for name in names {
+                scopes.add(name);
+            }
             scopes
         });
         Ok(PolicyRule {

@@ -264,6 +264,7 @@ impl Kinds {
         Self::default().with(name) == Some(self)
     }
 
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -126,3 +126,15 @@ fn comments_and_literals_are_no_code() {
         Source::new("x", text).code.split_whitespace().map(str::to_owned).collect();
     assert_eq!(words, ["a", "e", "i", "let", "k:", "&'static", "str", "=", "b", ";", "r#type"]);
 }
+
+#[test]
+fn unsafe_code_outside_the_boundary_is_found() {
+    let code = "fn f() {\n    unsafe { g() }\n}\n";
+    for path in ["src/app.rs", "plugin/mosquitto/src/link.rs", "plugin/shared/src/ids.rs"] {
+        assert_eq!(lines(it_has_unsafe_code_at_the_boundary_only, path, code), [2], "{path}");
+    }
+    let boundary = "plugin/mosquitto/src/ffi/client.rs";
+    assert!(lines(it_has_unsafe_code_at_the_boundary_only, boundary, code).is_empty());
+    let named = "//! It has no `unsafe` code.\n";
+    assert!(lines(it_has_unsafe_code_at_the_boundary_only, "src/app.rs", named).is_empty());
+}

@@ -100,7 +100,7 @@ const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "helper", 
 type Finding = (usize, String);
 type Rule = fn(&Source) -> Vec<Finding>;
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     it_opens_with_its_purpose,
     it_is_not_too_long,
     its_functions_are_short,
@@ -111,6 +111,7 @@ const RULES: [Rule; 10] = [
     it_leaves_nothing_behind,
     its_exceptions_have_reasons,
     it_lies_where_one_looks_for_it,
+    it_has_unsafe_code_at_the_boundary_only,
 ];
 
 #[test]
@@ -251,6 +252,17 @@ fn it_lies_where_one_looks_for_it(source: &Source) -> Vec<Finding> {
         findings.push((1, "too deep: `src/wing/folder/part.rs` is the deepest".into()));
     }
     findings
+}
+
+/// The one place that calls C.
+const BOUNDARY: &str = "plugin/mosquitto/src/ffi";
+
+fn it_has_unsafe_code_at_the_boundary_only(source: &Source) -> Vec<Finding> {
+    if source.path.starts_with(BOUNDARY) {
+        return Vec::new();
+    }
+    let places = words(&source.code, "unsafe").into_iter();
+    places.map(|at| (source.line_of(at), format!("unsafe code belongs into {BOUNDARY}"))).collect()
 }
 
 fn rank_of(module: &str) -> Option<u8> {

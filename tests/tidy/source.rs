@@ -19,7 +19,7 @@ impl Source {
     /// All of ours.
     pub fn all() -> Vec<Self> {
         let mut sources = Vec::new();
-        for dir in ["src", "tests"] {
+        for dir in ["src", "plugin", "tests"] {
             read_sources(Path::new(env!("CARGO_MANIFEST_DIR")), dir, &mut sources);
         }
         sources

@@ -15,6 +15,7 @@ mod broker;
 mod client;
 mod property_list;
 pub(crate) mod signals;
+mod will;
 
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +30,7 @@ use abi::{
 use broker::Broker;
 use client::Client;
 use property_list::{BrokerProperties, check_layout};
+use will::publish_will;
 
 use crate::instance::Instance;
 use crate::options::RawOption;
@@ -238,7 +240,7 @@ unsafe extern "C" fn on_acl_check(_: c_int, data: *mut c_void, userdata: *mut c_
             AccessAnswer::Defer => ERR_PLUGIN_DEFER,
             AccessAnswer::CloseSession => ERR_UNKNOWN,
             AccessAnswer::PublishWill(stamp) => {
-                client.broker.publish_will(event, &stamp, instance);
+                publish_will(&client.broker, event, &stamp, instance);
                 ERR_ACL_DENIED
             }
         }

@@ -3,20 +3,21 @@
 //! [`crate::login`] decides logins, [`crate::topics`] topics and proofs, [`crate::link`] is the connection to
 //! the daemon. Here are the start, the end, and what the broker's thread does at a tick.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sluice_shared::frames::from_plugin::{ClosedWhy, FromPlugin};
 use sluice_shared::proof::Boot;
 
-use crate::link::{self, Wake};
+use crate::link;
 use crate::log::Level;
 use crate::options::{OnStart, Options, RawOption};
+use crate::pipe;
 use crate::properties::Changed;
 use crate::request::{ClientKey, Kick, TickWork, Waker};
-use crate::state::State;
+use crate::shared::Shared;
 
 /// Panics within [`PANIC_PERIOD`] after which the instance refuses everything.
 const PANICS_MAX: u32 = 10;
@@ -33,65 +34,15 @@ pub struct Instance {
     refuses_all: AtomicBool,
 }
 
-/// What the thread of the broker and that of the link share.
-pub struct Shared {
-    /// The options.
-    pub options: Options,
-    /// The number of this start.
-    pub boot: Boot,
-    /// Whether the broker is Mosquitto 2.1 or newer.
-    pub is_2_1: bool,
-    /// Signals an answer, and the first snapshot.
-    pub answered: Condvar,
-    /// Wakes the thread of the link.
-    pub wake: Wake,
-    /// Wakes the thread of the broker.
-    pub waker: Waker,
-    /// Whether the link must end.
-    pub is_stopping: AtomicBool,
-    /// How many ticks the broker has called.
-    pub ticks: AtomicU64,
-    state: Mutex<State>,
-}
-
-impl Shared {
-    /// The state. A panic in a callback leaves it usable: every change is small, and each decision reads
-    /// it again.
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a signal of [`Self::answered`] at most until `deadline`.
-    pub fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        deadline: Instant,
-    ) -> MutexGuard<'a, State> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let (state, _) =
-            self.answered.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-        state
-    }
-}
-
 impl Instance {
     /// Starts an instance with the options of the broker's configuration.
     pub fn start(raw: &[RawOption], is_2_1: bool, waker: Waker) -> Result<Self, String> {
         let options = Options::read(raw).map_err(|error| error.to_string())?;
         let mut boot = [0; 8];
         getrandom::fill(&mut boot).map_err(|error| format!("no random numbers: {error}"))?;
-        let (wake, woken) = link::wake_pair().map_err(|error| format!("no pipe: {error}"))?;
-        let shared = Arc::new(Shared {
-            options,
-            boot: Boot(u64::from_be_bytes(boot)),
-            is_2_1,
-            answered: Condvar::new(),
-            wake,
-            waker,
-            is_stopping: AtomicBool::new(false),
-            ticks: AtomicU64::new(0),
-            state: Mutex::new(State::default()),
-        });
+        let boot = Boot(u64::from_be_bytes(boot));
+        let (wake, woken) = pipe::pair().map_err(|error| format!("no pipe: {error}"))?;
+        let shared = Arc::new(Shared::new(options, boot, is_2_1, wake, waker));
         let of_thread = shared.clone();
         let link = std::thread::Builder::new()
             .name("sluice-link".to_owned())

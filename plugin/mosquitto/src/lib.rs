@@ -5,7 +5,7 @@
 //!
 //! 1. [`ffi`] is what the broker calls: callbacks without a decision of their own;
 //! 2. [`options`] reads the lines `plugin_opt_` of the broker's configuration;
-//! 3. [`instance`] is one instance of the plugin, [`state`] what its two threads share;
+//! 3. [`instance`] is one instance of the plugin, [`shared`] and [`state`] what its two threads share;
 //! 4. [`login`] decides logins, [`topics`] topics and proofs, [`properties`] puts the proofs in;
 //! 5. [`link`] is the connection to the daemon, which sends the [`registry`] and the policy.
 //!
@@ -20,9 +20,11 @@ pub mod login;
 pub mod options;
 #[cfg(test)]
 mod options_tests;
+pub mod pipe;
 pub mod properties;
 pub mod registry;
 pub mod request;
 pub mod sessions;
+pub mod shared;
 pub mod state;
 pub mod topics;

@@ -7,8 +7,6 @@
 mod connection;
 mod received;
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,8 +15,9 @@ use rustix::time::Timespec;
 
 use crate::clock;
 use crate::ffi::signals;
-use crate::instance::Shared;
 use crate::log::Level;
+use crate::pipe::Woken;
+use crate::shared::Shared;
 use connection::Connection;
 
 /// The pauses between two attempts to connect.
@@ -34,27 +33,6 @@ const POLL_MAX: Duration = Duration::from_secs(1);
 
 /// After so long without a tick, sessions cannot be closed from here.
 const TICK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Wakes the thread of the link.
-pub struct Wake(UnixStream);
-
-/// Where the thread of the link is woken.
-pub struct Woken(UnixStream);
-
-/// Connected ends to wake the thread of the link by.
-pub fn wake_pair() -> io::Result<(Wake, Woken)> {
-    let (wake, woken) = UnixStream::pair()?;
-    wake.set_nonblocking(true)?;
-    woken.set_nonblocking(true)?;
-    Ok((Wake(wake), Woken(woken)))
-}
-
-impl Wake {
-    /// Wakes the thread. A full pipe wakes it, too.
-    pub fn wake(&self) {
-        let _ = (&self.0).write(&[0]);
-    }
-}
 
 /// Runs the link until the instance stops.
 pub fn run(shared: &Shared, woken: &Woken) {
@@ -181,7 +159,7 @@ impl Link<'_> {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut fds = vec![PollFd::new(&woken.0, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(woken, PollFlags::IN)];
         if let Some(connection) = &self.connection {
             let mut flags = PollFlags::IN;
             flags.set(PollFlags::OUT, connection.has_output());
@@ -191,8 +169,7 @@ impl Link<'_> {
         if poll(&mut fds, Some(&timeout)).is_err() {
             std::thread::sleep(WAKE_PERIOD);
         }
-        let mut bytes = [0; 64];
-        while (&woken.0).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+        woken.drain();
     }
 
     /// How long nothing is due.

@@ -5,6 +5,7 @@
 //! itself.
 
 mod client_ids;
+mod outcome;
 mod verdict;
 
 use std::ffi::CString;
@@ -14,16 +15,16 @@ use std::time::Instant;
 use sluice_shared::frames::from_plugin::{FromPlugin, Question, QuestionKind};
 use sluice_shared::frames::secret::SecretText;
 use sluice_shared::subject::{Subject, SubjectKind};
-use sluice_shared::time::Timestamp;
 
 use client_ids::{check_bound, check_client_id};
+use outcome::{Accepted, Refusal};
 use verdict::{c_text, of_verdict};
 
 use crate::clock;
 use crate::instance::Instance;
 use crate::log::Level;
 use crate::options::{OnStale, Unknown};
-use crate::registry::{self, Fingerprint};
+use crate::registry;
 use crate::request::{LoginAnswer, LoginRequest};
 use crate::sessions::{Holder, NewSession};
 use crate::state::{Readiness, State, is_same};
@@ -33,25 +34,6 @@ use crate::state::{Readiness, State, is_same};
 struct Names<'a> {
     client_id: &'a str,
     username: Option<&'a str>,
-}
-
-/// Why a login is refused, for the log of the broker.
-enum Refusal {
-    Denied(String),
-    Unavailable(&'static str),
-    UnknownMethod,
-    /// The broker's password file decides.
-    Deferred,
-}
-
-/// Who a login is.
-struct Accepted {
-    holder: Holder,
-    identity: CString,
-    fingerprint: Option<Fingerprint>,
-    until: Option<Timestamp>,
-    /// The user name that the broker shall use.
-    username: Option<CString>,
 }
 
 impl Instance {

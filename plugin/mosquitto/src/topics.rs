@@ -11,7 +11,7 @@ use sluice_shared::proof::{Proof, ProvenMessage, ShortFingerprint};
 use sluice_shared::subject::Subject;
 
 use crate::clock;
-use crate::instance::{Instance, Shared};
+use crate::instance::Instance;
 use crate::log::Level;
 use crate::options::{OnStale, Reserved, Unknown, Wills};
 use crate::registry;
@@ -19,7 +19,8 @@ use crate::request::{
     AccessAnswer, AccessRequest, ClientKey, MessageAnswer, PublishRequest, Stamp,
 };
 use crate::sessions::{Holder, NewSession, Session};
-use crate::state::{Readiness, State};
+use crate::shared::Shared;
+use crate::state::State;
 
 /// The broker's numbers of accesses.
 const WRITE: u8 = 2;
@@ -149,12 +150,6 @@ impl Instance {
         };
         let Some(new) = late(sender, holder, name) else { return };
         state.sessions.open(NewSession { is_stored: true, is_offline: true, ..new });
-    }
-}
-
-impl Shared {
-    fn is_stale(&self, state: &State) -> bool {
-        state.readiness(self.options.stale_after, Instant::now()) != Readiness::Ready
     }
 }
 

@@ -7,12 +7,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
-use super::abi::{AclCheck, Callback, ERR_SUCCESS, Node};
-use super::property_list::BrokerProperties;
+use super::abi::{Callback, ERR_SUCCESS, Node};
 use crate::instance::Instance;
 use crate::log::Level;
-use crate::properties;
-use crate::request::Stamp;
 
 /// The functions of the broker and of its libcrypto.
 #[derive(Clone, Copy)]
@@ -124,33 +121,6 @@ impl Broker {
         let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
         // SAFETY: the format has one `%s`, and the text ends with NUL.
         unsafe { (self.log_printf)(level as c_int, c"%s".as_ptr(), text.as_ptr()) };
-    }
-
-    /// Publishes a will once more, with its proof.
-    pub(super) fn publish_will(&self, event: &AclCheck, stamp: &Stamp, instance: &Instance) {
-        let mut head = std::ptr::null_mut();
-        let mut list = BrokerProperties { broker: *self, head: &mut head };
-        let changed = properties::replace(&mut list, Some(stamp));
-        let published = changed.is_complete && {
-            // SAFETY: topic and payload are the event's; the broker copies them and takes the properties.
-            let result = unsafe {
-                (self.publish_copy)(
-                    std::ptr::null(),
-                    event.topic,
-                    c_int::try_from(event.payload_len).unwrap_or_default(),
-                    event.payload,
-                    c_int::from(event.qos),
-                    event.retain,
-                    head,
-                )
-            };
-            result == ERR_SUCCESS
-        };
-        if !published && !changed.is_complete {
-            // SAFETY: the list was not given to the broker.
-            unsafe { (self.free_all)(&raw mut head) };
-        }
-        instance.count_will(published);
     }
 }
 

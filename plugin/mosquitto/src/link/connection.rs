@@ -12,7 +12,7 @@ use sluice_shared::frames::from_plugin::{FromPlugin, PluginHello};
 use sluice_shared::frames::{PROTOCOL, STATS_SECONDS};
 
 use super::received::{self, Received, Transfer};
-use crate::instance::Shared;
+use crate::shared::Shared;
 
 /// The most bytes that wait to be written: a daemon that does not read them is gone.
 const OUTPUT_MAX_BYTES: usize = 16 * 1024 * 1024;

@@ -9,10 +9,10 @@ use sluice_shared::frames::from_plugin::FromPlugin;
 use sluice_shared::proof::ProofKey;
 
 use crate::clock;
-use crate::instance::Shared;
 use crate::log::Level;
 use crate::registry::{self, Registry};
 use crate::request::ClientKey;
+use crate::shared::Shared;
 use crate::state::State;
 
 /// What a frame led to.

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use sluice_shared::ids::DeviceKey;
 
-use super::Refusal;
+use super::outcome::Refusal;
 use crate::registry;
 use crate::sessions::Holder;
 use crate::state::{State, is_same};

@@ -7,7 +7,7 @@ use sluice_shared::frames::from_daemon::{SubjectDocument, Verdict};
 use sluice_shared::subject::{Subject, SubjectKind};
 use sluice_shared::time::Timestamp;
 
-use super::{Accepted, Refusal};
+use super::outcome::{Accepted, Refusal};
 use crate::registry;
 use crate::sessions::Holder;
 

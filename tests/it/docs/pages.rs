@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 33] = [
+const PAGES: [(&str, usize); 34] = [
     ("../README.md", 2),
     ("explanation/growing.md", 1),
     ("how-to/access-policy.md", 0),
@@ -37,6 +37,7 @@ const PAGES: [(&str, usize); 33] = [
     ("how-to/link-mqtt.md", 0),
     ("how-to/live.md", 0),
     ("how-to/own-broker.md", 0),
+    ("how-to/plugin.md", 1),
     ("how-to/replay.md", 0),
     ("how-to/scale.md", 0),
     ("how-to/shadow.md", 0),
@@ -131,6 +132,11 @@ fn the_page_of_timescale_runs_without_the_extension() {
 #[test]
 fn the_page_commands_runs() {
     run("how-to/commands.md");
+}
+
+#[test]
+fn the_page_of_the_plugin_runs() {
+    run("how-to/plugin.md");
 }
 
 #[test]

@@ -21,11 +21,11 @@ use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use abi::{
-    AclCheck, BasicAuth, Callback, Disconnect, ERR_ACL_DENIED, ERR_AUTH, ERR_INVAL,
+    AclCheck, BasicAuth, Callback, Connect, Disconnect, ERR_ACL_DENIED, ERR_AUTH, ERR_INVAL,
     ERR_PLUGIN_DEFER, ERR_SUCCESS, ERR_UNKNOWN, EVENT_ACL_CHECK, EVENT_BASIC_AUTH,
-    EVENT_CLIENT_OFFLINE, EVENT_DISCONNECT, EVENT_EXTENDED_CONTINUE, EVENT_EXTENDED_START,
-    EVENT_MESSAGE, EVENT_RELOAD, EVENT_TICK, ExtendedAuth, Message, NOT_AUTHORIZED, Opt,
-    PLUGIN_VERSION, bytes, slice,
+    EVENT_CLIENT_OFFLINE, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_EXTENDED_CONTINUE,
+    EVENT_EXTENDED_START, EVENT_MESSAGE, EVENT_RELOAD, EVENT_TICK, ExtendedAuth, Message,
+    NOT_AUTHORIZED, Opt, PLUGIN_VERSION, bytes, slice,
 };
 use broker::Broker;
 use client::Client;
@@ -35,7 +35,9 @@ use will::publish_will;
 use crate::instance::Instance;
 use crate::options::RawOption;
 use crate::properties::{self, PropertyList as _};
-use crate::request::{AccessAnswer, AccessRequest, ClientKey, MessageAnswer, PublishRequest};
+use crate::request::{
+    AccessAnswer, AccessRequest, ClientKey, LoginAnswer, MessageAnswer, PublishRequest,
+};
 
 // === the functions that the broker looks up ===
 
@@ -127,6 +129,7 @@ fn start(identifier: *mut c_void, options: &[RawOption]) -> Result<*mut Instance
         broker.register(identifier, event, callback, instance)?;
     }
     if broker.is_2_1 {
+        broker.register(identifier, EVENT_CONNECT, on_connect, instance)?;
         broker.register(identifier, EVENT_CLIENT_OFFLINE, on_disconnect, instance)?;
     }
     Ok(instance)
@@ -289,12 +292,33 @@ unsafe extern "C" fn on_tick(_: c_int, _: *mut c_void, userdata: *mut c_void) ->
         for (level, text) in &work.log {
             broker.log(*level, text);
         }
+        for completion in &work.completions {
+            let is_accepted = matches!(instance.complete(completion), LoginAnswer::Accept { .. });
+            // Callbacks run inside the call; no lock is held.
+            broker.complete_login(&completion.login.client_id, is_accepted);
+            instance.completed(completion);
+        }
         for kick in &work.kicks {
             if instance.must_kick(kick) {
                 // SAFETY: the string ends with NUL. Callbacks run inside the call; no lock is held.
                 unsafe { (broker.kick)(kick.client_id.as_ptr(), true) };
                 instance.kicked(kick);
             }
+        }
+        ERR_SUCCESS
+    })
+}
+
+unsafe extern "C" fn on_connect(_: c_int, data: *mut c_void, userdata: *mut c_void) -> c_int {
+    guarded(userdata, ERR_SUCCESS, |instance| {
+        // SAFETY: the broker passes this event.
+        let Some(event) = (unsafe { data.cast::<Connect>().as_ref() }) else {
+            return ERR_SUCCESS;
+        };
+        if let Some(client) = Client::of(event.client)
+            && let Some(username) = instance.connected(client.key, client.id)
+        {
+            client.set_username(&username);
         }
         ERR_SUCCESS
     })

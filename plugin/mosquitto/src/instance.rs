@@ -100,7 +100,11 @@ impl Instance {
     pub fn take_tick_work(&self) -> TickWork {
         self.shared.ticks.fetch_add(1, Ordering::Relaxed);
         let mut state = self.shared.state();
-        TickWork { log: state.log.take(), kicks: state.kicks.drain(..).collect() }
+        TickWork {
+            log: state.log.take(),
+            kicks: state.kicks.drain(..).collect(),
+            completions: std::mem::take(&mut state.completions),
+        }
     }
 
     /// Whether the session of `kick` still uses its client id. The id may belong to a later session.

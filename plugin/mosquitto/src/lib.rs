@@ -12,6 +12,8 @@
 //! The broker has one thread: nothing here waits for more than `ask_ms`, and only at a login.
 
 mod clock;
+pub mod decisions;
+mod delayed;
 pub mod ffi;
 pub mod instance;
 mod link;
@@ -25,6 +27,8 @@ pub mod properties;
 pub mod registry;
 pub mod request;
 pub mod sessions;
+#[cfg(test)]
+mod sessions_tests;
 pub mod shared;
 pub mod state;
 pub mod topics;

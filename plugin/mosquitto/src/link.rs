@@ -71,7 +71,11 @@ impl Link<'_> {
     fn turn(&mut self, woken: &Woken) {
         self.connect_if_due();
         self.exchange();
-        self.shared.state().expire(clock::now());
+        {
+            let mut state = self.shared.state();
+            state.expire(clock::now());
+            state.expire_delayed(Instant::now());
+        }
         self.watch_ticks();
         self.wake_broker();
         self.wait(woken);
@@ -137,7 +141,8 @@ impl Link<'_> {
     /// Wakes the broker's thread while work waits for it.
     fn wake_broker(&mut self) {
         let state = self.shared.state();
-        let has_work = !state.kicks.is_empty() || !state.log.is_empty();
+        let has_work =
+            !state.kicks.is_empty() || !state.log.is_empty() || !state.completions.is_empty();
         drop(state);
         if !has_work {
             self.wake_at = None;

@@ -4,37 +4,32 @@
 //! says. A user name, password or token is verified by the daemon. It verifies no signature and no password
 //! itself.
 
+pub(crate) mod asking;
 mod client_ids;
-mod outcome;
+pub(crate) mod names;
+pub(crate) mod outcome;
 mod verdict;
 
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sluice_shared::frames::from_plugin::{FromPlugin, Question, QuestionKind};
-use sluice_shared::frames::secret::SecretText;
-use sluice_shared::subject::{Subject, SubjectKind};
+use sluice_shared::frames::from_plugin::{FromPlugin, QuestionKind};
+use sluice_shared::subject::Subject;
 
 use client_ids::{check_bound, check_client_id};
+use names::Names;
 use outcome::{Accepted, Refusal};
-use verdict::{c_text, of_verdict};
+use verdict::c_text;
 
 use crate::clock;
 use crate::instance::Instance;
 use crate::log::Level;
 use crate::options::{OnStale, Unknown};
-use crate::registry;
+use crate::registry::{self, Fingerprint};
 use crate::request::{LoginAnswer, LoginRequest};
 use crate::sessions::{Holder, NewSession};
 use crate::state::{Readiness, State, is_same};
-
-/// The names of a login as text.
-#[derive(Clone, Copy)]
-struct Names<'a> {
-    client_id: &'a str,
-    username: Option<&'a str>,
-}
 
 impl Instance {
     /// Decides a login with a certificate, a password, or neither. The broker calls it again for every
@@ -50,6 +45,7 @@ impl Instance {
         if let Some(answer) = self.repeated(request, names) {
             return answer;
         }
+        self.shared.state().forget_delayed(request.client, request.client_id);
         let accepted = match self.readiness() {
             Readiness::Ready => self.authenticate(request, names),
             Readiness::Stale if self.shared.options.on_stale == OnStale::Allow => {
@@ -74,7 +70,12 @@ impl Instance {
         let Some(names) = Names::of(request) else {
             return self.refused(request, Refusal::Denied("its names are not UTF-8".into()));
         };
-        let accepted = self.ask(request, names, QuestionKind::Extended);
+        // The token names the client, but a certificate beside it must be valid, too.
+        let certificate = match &request.certificate {
+            Some(der) if self.shared.options.certificates => self.check_certificate(der),
+            _ => Ok(()),
+        };
+        let accepted = certificate.and_then(|()| self.ask(request, names, QuestionKind::Extended));
         self.conclude_extended(request, names, accepted)
     }
 
@@ -89,12 +90,11 @@ impl Instance {
         let fingerprint = request.certificate.as_deref().map(registry::fingerprint);
         let state = self.shared.state();
         let session = state.sessions.get(request.client, names.client_id.as_bytes())?;
-        if session.is_offline || session.fingerprint != fingerprint {
+        if session.is_offline || !session.is_confirmed || session.fingerprint != fingerprint {
             return None;
         }
-        let is_newest = !state.sessions.is_superseded(request.client, session);
         match &session.holder {
-            _ if !is_newest => None,
+            _ if session.is_superseded => None,
             _ if session.ended.is_some() => Some(LoginAnswer::Deny),
             Holder::Subject { .. } => Some(LoginAnswer::Accept { username: None }),
             Holder::Broker => Some(LoginAnswer::Defer),
@@ -118,6 +118,10 @@ impl Instance {
         let offers = request.password.is_some_and(|password| !password.is_empty())
             || names.username.is_some();
         if self.shared.options.tokens && offers {
+            // A delayed login cannot be left to the password file afterwards.
+            if self.shared.is_2_1 && self.shared.options.unknown == Unknown::Deny {
+                return Err(self.ask_later(request, names));
+            }
             return match self.ask(request, names, QuestionKind::Password) {
                 Err(Refusal::Denied(why)) => Err(self.unknown(names, why)),
                 other => other,
@@ -137,17 +141,23 @@ impl Instance {
         }
     }
 
+    fn check_certificate(&self, der: &[u8]) -> Result<(), Refusal> {
+        let fingerprint = registry::fingerprint(der);
+        let state = self.shared.state();
+        let registry = state.registry.as_ref();
+        match registry.and_then(|known| known.valid(&fingerprint, clock::now())) {
+            Some(_) => Ok(()),
+            None => Err(unknown_certificate(&fingerprint)),
+        }
+    }
+
     fn by_certificate(&self, der: &[u8], names: Names<'_>) -> Result<Accepted, Refusal> {
         let fingerprint = registry::fingerprint(der);
         let state = self.shared.state();
         let known =
             state.registry.as_ref().and_then(|known| known.valid(&fingerprint, clock::now()));
         let Some(certificate) = known else {
-            drop(state);
-            let text = registry::fingerprint_text(&fingerprint);
-            return Err(Refusal::Denied(format!(
-                "the registry has no valid certificate with the fingerprint {text}"
-            )));
+            return Err(unknown_certificate(&fingerprint));
         };
         let device = certificate.device.clone();
         check_client_id(&state, names.client_id, Some(&device))?;
@@ -164,66 +174,7 @@ impl Instance {
         })
     }
 
-    /// Asks the daemon, and waits for the answer at most `ask_ms`.
-    fn ask(
-        &self,
-        request: &LoginRequest<'_>,
-        names: Names<'_>,
-        kind: QuestionKind,
-    ) -> Result<Accepted, Refusal> {
-        let secret = request.password.map(|password| {
-            std::str::from_utf8(password)
-                .map_err(|_| Refusal::Denied("its password is not UTF-8".into()))
-        });
-        let secret = secret.transpose()?.map(SecretText::new);
-        let options = &self.shared.options;
-        let started_at = Instant::now();
-        let deadline = started_at + options.ask_timeout;
-        let mut state = self.shared.state();
-        if !state.is_connected {
-            return Err(Refusal::Unavailable("the daemon is not connected"));
-        }
-        if state.breaker.is_open(started_at) {
-            return Err(Refusal::Unavailable("the daemon did not answer the last questions"));
-        }
-        state.last_question += 1;
-        let id = state.last_question;
-        state.answers.insert(id, None);
-        // Before the frames that may be lost: the client waits.
-        state.frames.push_front(FromPlugin::Ask(Question {
-            id,
-            kind,
-            client_id: names.client_id.to_owned(),
-            username: names.username.map(str::to_owned),
-            secret,
-        }));
-        self.shared.wake.wake();
-        while matches!(state.answers.get(&id), Some(None)) && Instant::now() < deadline {
-            state = self.shared.wait(state, deadline);
-        }
-        let verdict = state.answers.remove(&id).flatten();
-        let nanos = u64::try_from(started_at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        state.stats.ask_nanos += nanos;
-        let Some(verdict) = verdict else {
-            state.stats.ask_timeouts += 1;
-            state.breaker.missed(options.breaker, Instant::now());
-            return Err(Refusal::Unavailable("the daemon did not answer in time"));
-        };
-        state.stats.asked += 1;
-        state.breaker.answered();
-        let accepted = of_verdict(verdict)?;
-        let device = match &accepted.holder {
-            Holder::Subject { subject, .. } => match &subject.kind {
-                SubjectKind::Device(device) => Some(device),
-                _ => None,
-            },
-            Holder::Broker => None,
-        };
-        check_client_id(&state, names.client_id, device)?;
-        Ok(accepted)
-    }
-
-    fn conclude(
+    pub(crate) fn conclude(
         &self,
         request: &LoginRequest<'_>,
         names: Names<'_>,
@@ -237,6 +188,7 @@ impl Instance {
             Ok(accepted) => accepted,
             // Without a user name there is nothing to store.
             Err(Refusal::Deferred) => return LoginAnswer::Defer,
+            Err(Refusal::Delayed) => return LoginAnswer::Delayed,
             Err(refusal) => return self.refused(request, refusal),
         };
         match self.open(request, names, accepted) {
@@ -306,11 +258,15 @@ impl Instance {
             until: accepted.until,
             address: request.address.as_deref().map(|it| String::from_utf8_lossy(it).into()),
             is_stored: !request.is_clean,
+            is_confirmed: !self.shared.is_2_1,
+            username: accepted.username.clone(),
             is_offline: false,
         };
         let opened = state.sessions.open(new).opened();
         state.stats.logins[if is_deferred { 2 } else { 0 }] += 1;
-        state.report(FromPlugin::Opened(opened));
+        if !self.shared.is_2_1 {
+            state.report(FromPlugin::Opened(opened));
+        }
         drop(state);
         self.shared.wake.wake();
         if is_deferred {
@@ -344,20 +300,17 @@ impl Instance {
             }
             Refusal::UnknownMethod => LoginAnswer::UnknownMethod,
             Refusal::Deferred => LoginAnswer::Defer,
+            Refusal::Delayed => LoginAnswer::Delayed,
         }
     }
 }
 
-impl<'a> Names<'a> {
-    fn of(request: &LoginRequest<'a>) -> Option<Self> {
-        let client_id = std::str::from_utf8(request.client_id).ok()?;
-        let username = request.username.filter(|name| !name.is_empty());
-        let username = username.map(std::str::from_utf8).transpose().ok()?;
-        Some(Self { client_id, username })
-    }
-}
-
 // === private helpers ===
+
+fn unknown_certificate(fingerprint: &Fingerprint) -> Refusal {
+    let text = registry::fingerprint_text(fingerprint);
+    Refusal::Denied(format!("the registry has no valid certificate with the fingerprint {text}"))
+}
 
 /// The session of a user of the broker's password file.
 fn deferred(names: Names<'_>) -> Option<Accepted> {

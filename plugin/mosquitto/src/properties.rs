@@ -111,8 +111,8 @@ mod tests {
             is_will: false,
         };
         let message = ProvenMessage { identity: "a", topic: b"t", payload: b"" };
-        let key = ProofKey::new(&[1; 32]);
-        Stamp { identity: c"a".into(), proof: key.sign(&proof, &message) }
+        let key = ProofKey::new(&[1; 32]).unwrap();
+        Stamp { identity: c"a".into(), proof: key.sign(&proof, &message).unwrap() }
     }
 
     proptest! {

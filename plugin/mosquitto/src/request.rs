@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use sluice_shared::frames::from_daemon::Verdict;
 use sluice_shared::proof::ProofText;
 
 /// Wakes the thread of the broker, so that it takes the waiting work.
@@ -31,6 +32,32 @@ pub struct LoginRequest<'a> {
     pub is_clean: bool,
 }
 
+/// A login that the broker does not wait for.
+#[derive(Clone, Debug)]
+pub struct DelayedLogin {
+    /// The client.
+    pub client: ClientKey,
+    /// The client id.
+    pub client_id: CString,
+    /// The user name.
+    pub username: Option<String>,
+    /// The address.
+    pub address: Option<Vec<u8>>,
+    /// Whether the client asked for a session that begins empty.
+    pub is_clean: bool,
+    /// Until when an answer is waited for.
+    pub deadline: std::time::Instant,
+}
+
+/// A delayed login that is decided.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// The login.
+    pub login: DelayedLogin,
+    /// The verdict. `None`: none came in time.
+    pub verdict: Option<Verdict>,
+}
+
 /// The answer to a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginAnswer {
@@ -45,6 +72,8 @@ pub enum LoginAnswer {
     Defer,
     /// Not decidable now: the client shall try again.
     Unavailable,
+    /// Decided later, at a tick: the broker goes on meanwhile (Mosquitto 2.1).
+    Delayed,
     /// An unknown method of extended authentication.
     UnknownMethod,
 }
@@ -140,4 +169,6 @@ pub struct TickWork {
     pub log: Vec<(crate::log::Level, String)>,
     /// Sessions to close.
     pub kicks: Vec<Kick>,
+    /// Delayed logins to answer.
+    pub completions: Vec<Completion>,
 }

@@ -13,14 +13,16 @@ use sluice_shared::frames::from_plugin::{ClosedWhy, SessionOpened};
 use sluice_shared::subject::Subject;
 use sluice_shared::time::Timestamp;
 
+use crate::decisions::RecentDecisions;
 use crate::registry::{Fingerprint, fingerprint_text};
 use crate::request::ClientKey;
 
 /// The most entries of sessions that have ended.
-const OFFLINE_MAX: usize = 100_000;
+pub(crate) const OFFLINE_MAX: usize = 100_000;
 
 /// One session.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the session")]
 pub struct Session {
     /// Its number within the boot.
     pub number: u64,
@@ -38,10 +40,19 @@ pub struct Session {
     pub address: Option<Box<str>>,
     /// Whether the broker may store the session when the client has gone.
     pub is_stored: bool,
+    /// Whether the broker has accepted the CONNECT, so that it will report the end. Mosquitto 2.1 says so;
+    /// before 2.1 the end of every client is reported.
+    pub is_confirmed: bool,
+    /// The user name that the broker shall use once the CONNECT is accepted.
+    pub username: Option<CString>,
     /// Whether the client is no longer connected.
     pub is_offline: bool,
+    /// Whether a later session uses its client id.
+    pub is_superseded: bool,
     /// Why the session must end, once it must.
     pub ended: Option<ClosedWhy>,
+    /// The last decisions about its topics.
+    pub recent: RecentDecisions,
 }
 
 /// Who uses a session.
@@ -77,6 +88,10 @@ pub struct NewSession {
     pub address: Option<Box<str>>,
     /// Whether the broker may store the session when the client has gone.
     pub is_stored: bool,
+    /// Whether the broker has accepted the CONNECT already.
+    pub is_confirmed: bool,
+    /// The user name that the broker shall use once the CONNECT is accepted.
+    pub username: Option<CString>,
     /// Whether the client is not connected.
     pub is_offline: bool,
 }
@@ -158,15 +173,21 @@ impl Sessions {
             until: new.until,
             address: new.address,
             is_stored: new.is_stored,
+            is_confirmed: new.is_confirmed,
+            username: new.username,
             is_offline: new.is_offline,
+            is_superseded: false,
             ended: None,
+            recent: RecentDecisions::default(),
         };
         if new.is_offline {
             self.offline.push_back((new.client, session.number));
-        } else {
-            self.online += 1;
         }
-        self.by_client_id.insert(new.client_id, new.client);
+        self.online += usize::from(new.is_confirmed && !new.is_offline);
+        let former = self.by_client_id.insert(new.client_id, new.client);
+        if let Some(former) = former.and_then(|client| self.by_client.get_mut(&client)) {
+            former.is_superseded = true;
+        }
         self.by_identity.entry(label).or_default().insert(new.client);
         if let Some(until) = new.until {
             self.ends.insert((until, new.client));
@@ -196,9 +217,9 @@ impl Sessions {
         self.by_identity.get(&*label).into_iter().flatten().copied().collect()
     }
 
-    /// Whether a later session uses the client id of this one.
-    pub fn is_superseded(&self, client: ClientKey, session: &Session) -> bool {
-        self.by_client_id.get(&session.client_id).is_some_and(|latest| *latest != client)
+    /// The session of this client with this id, to change it.
+    pub fn get_mut(&mut self, client: ClientKey, client_id: &[u8]) -> Option<&mut Session> {
+        self.by_client.get_mut(&client).filter(|session| session.client_id.as_bytes() == client_id)
     }
 
     /// Marks that the session must end. `None`: it is marked already, or is not there.
@@ -218,8 +239,20 @@ impl Sessions {
     pub fn renew(&mut self, client: ClientKey, holder: Holder, until: Option<Timestamp>) {
         if let Some(session) = self.by_client.get_mut(&client) {
             session.holder = holder;
+            session.recent = RecentDecisions::default();
         }
         self.set_until(client, until);
+    }
+
+    /// The broker has accepted the CONNECT. Returns the session if that is news.
+    pub fn confirm(&mut self, client: ClientKey, client_id: &[u8]) -> Option<&mut Session> {
+        let session = self.by_client.get_mut(&client)?;
+        if session.is_confirmed || session.client_id.as_bytes() != client_id {
+            return None;
+        }
+        session.is_confirmed = true;
+        self.online += usize::from(!session.is_offline);
+        Some(session)
     }
 
     /// Changes the end of a session.
@@ -243,6 +276,10 @@ impl Sessions {
         if session.is_offline {
             return None;
         }
+        if !session.is_confirmed {
+            self.remove(client);
+            return None;
+        }
         session.is_offline = true;
         self.online -= 1;
         self.offline.push_back((client, session.number));
@@ -253,7 +290,7 @@ impl Sessions {
     /// Forgets the session of this client.
     pub fn remove(&mut self, client: ClientKey) {
         let Some(session) = self.by_client.remove(&client) else { return };
-        self.online -= usize::from(!session.is_offline);
+        self.online -= usize::from(session.is_confirmed && !session.is_offline);
         if let Some(until) = session.until {
             self.ends.remove(&(until, client));
         }
@@ -297,76 +334,5 @@ impl Sessions {
                 self.remove(client);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn new(client: usize, client_id: &str, identity: &CStr, until: Option<i64>) -> NewSession {
-        NewSession {
-            client: ClientKey(client),
-            client_id: client_id.into(),
-            holder: Holder::Broker,
-            identity: identity.to_owned(),
-            fingerprint: None,
-            until: until.map(Timestamp::from_micros),
-            address: None,
-            is_stored: false,
-            is_offline: false,
-        }
-    }
-
-    #[test]
-    fn a_reused_address_is_another_session() {
-        let mut sessions = Sessions::default();
-        sessions.open(new(16, "one", c"a", None));
-        assert!(sessions.get(ClientKey(16), b"one").is_some());
-        assert!(sessions.get(ClientKey(16), b"two").is_none());
-        sessions.open(new(16, "two", c"b", None));
-        assert!(sessions.get(ClientKey(16), b"one").is_none());
-        assert!(sessions.of_client_id("one").is_none() && sessions.of_identity("a").is_empty());
-        assert_eq!(sessions.online(), 1);
-    }
-
-    #[test]
-    fn the_later_session_of_a_client_id_supersedes_the_earlier() {
-        let mut sessions = Sessions::default();
-        sessions.open(new(16, "one", c"a", None));
-        sessions.open(new(32, "one", c"a", None));
-        let old = sessions.get(ClientKey(16), b"one").unwrap();
-        assert!(sessions.is_superseded(ClientKey(16), old));
-        let new = sessions.get(ClientKey(32), b"one").unwrap();
-        assert!(!sessions.is_superseded(ClientKey(32), new));
-        sessions.disconnect(ClientKey(16));
-        sessions.remove(ClientKey(16));
-        assert_eq!(sessions.of_client_id("one").map(|(client, _)| client), Some(ClientKey(32)));
-    }
-
-    #[test]
-    fn ends_come_in_order_and_only_once() {
-        let mut sessions = Sessions::default();
-        sessions.open(new(16, "one", c"a", Some(30)));
-        sessions.open(new(32, "two", c"a", Some(20)));
-        assert_eq!(sessions.next_end(), Some(Timestamp::from_micros(20)));
-        sessions.set_until(ClientKey(32), Some(Timestamp::from_micros(40)));
-        assert_eq!(sessions.due(Timestamp::from_micros(30)), [ClientKey(16)]);
-        assert!(sessions.end(ClientKey(16), ClosedWhy::Expired).is_some());
-        assert!(sessions.end(ClientKey(16), ClosedWhy::Expired).is_none());
-        assert_eq!(sessions.next_end(), Some(Timestamp::from_micros(40)));
-        sessions.remove(ClientKey(32));
-        assert_eq!(sessions.next_end(), None);
-    }
-
-    #[test]
-    fn entries_of_ended_sessions_are_bounded() {
-        let mut sessions = Sessions::default();
-        for client in 1..=OFFLINE_MAX + 5 {
-            sessions.open(new(client, &client.to_string(), c"a", None));
-            sessions.disconnect(ClientKey(client));
-        }
-        assert_eq!((sessions.iter().count(), sessions.online()), (OFFLINE_MAX, 0));
-        assert!(sessions.of_client(ClientKey(1)).is_none());
     }
 }

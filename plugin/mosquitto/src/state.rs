@@ -16,7 +16,7 @@ use sluice_shared::time::Timestamp;
 
 use crate::log::WaitingLines;
 use crate::registry::Registry;
-use crate::request::{ClientKey, Kick};
+use crate::request::{ClientKey, Completion, DelayedLogin, Kick};
 use crate::sessions::{Holder, Sessions};
 
 /// The most frames that wait for the daemon. Questions are never among the lost ones: their senders wait.
@@ -30,6 +30,8 @@ pub struct State {
     pub version: u64,
     /// The policy in force.
     pub policy: Policy,
+    /// Which policy it is: each has another number.
+    pub policy_generation: u64,
     /// Sluice's own names.
     pub reserved: ReservedNames,
     /// The sessions.
@@ -52,6 +54,10 @@ pub struct State {
     pub last_question: u64,
     /// The questions that wait for an answer, and the answers that wait for their question.
     pub answers: HashMap<u64, Option<Verdict>>,
+    /// The logins whose broker does not wait, by their question.
+    pub delayed: HashMap<u64, DelayedLogin>,
+    /// The delayed logins that are decided.
+    pub completions: Vec<Completion>,
     /// Questions in a row without an answer, and until when none is asked.
     pub breaker: Breaker,
     /// Frames for the daemon.
@@ -110,6 +116,7 @@ impl Default for State {
             registry: None,
             version: 0,
             policy: Policy::built_in(),
+            policy_generation: 1,
             reserved: ReservedNames::default(),
             sessions: Sessions::default(),
             kicks: VecDeque::new(),
@@ -121,6 +128,8 @@ impl Default for State {
             sequence: 0,
             last_question: 0,
             answers: HashMap::new(),
+            delayed: HashMap::new(),
+            completions: Vec::new(),
             breaker: Breaker::default(),
             frames: VecDeque::new(),
             stats: Stats::default(),
@@ -213,6 +222,36 @@ impl State {
         if left == 0 {
             self.commands.remove(&command);
             self.report(FromPlugin::Revoked { command, sessions });
+        }
+    }
+
+    /// Forgets the delayed logins of an address or a client id that another login uses now: their client
+    /// has gone, which the broker does not report.
+    pub fn forget_delayed(&mut self, client: ClientKey, client_id: &[u8]) {
+        let is_other = |login: &DelayedLogin| {
+            login.client != client && login.client_id.as_bytes() != client_id
+        };
+        if !self.delayed.is_empty() {
+            self.delayed.retain(|_, login| is_other(login));
+        }
+        self.completions.retain(|completion| is_other(&completion.login));
+    }
+
+    /// Decides a delayed login; `None` without an answer.
+    pub fn complete(&mut self, question: u64, verdict: Option<Verdict>) {
+        if let Some(login) = self.delayed.remove(&question) {
+            self.stats.asked += u64::from(verdict.is_some());
+            self.stats.ask_timeouts += u64::from(verdict.is_none());
+            self.completions.push(Completion { login, verdict });
+        }
+    }
+
+    /// Gives up the delayed logins whose question was not answered in time.
+    pub fn expire_delayed(&mut self, now: Instant) {
+        let is_due = |login: &DelayedLogin| login.deadline <= now;
+        let due = self.delayed.iter().filter(|(_, login)| is_due(login)).map(|(id, _)| *id);
+        for question in due.collect::<Vec<_>>() {
+            self.complete(question, None);
         }
     }
 

@@ -13,5 +13,7 @@ pub mod ids;
 pub mod policy;
 pub mod probe;
 pub mod proof;
+#[cfg(test)]
+mod proof_tests;
 pub mod subject;
 pub mod time;

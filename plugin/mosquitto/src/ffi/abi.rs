@@ -14,6 +14,8 @@ pub(super) const ERR_ACL_DENIED: c_int = 12;
 /// Any other error: the broker closes the socket without a CONNACK, and the client tries again.
 pub(super) const ERR_UNKNOWN: c_int = 13;
 pub(super) const ERR_PLUGIN_DEFER: c_int = 17;
+/// Mosquitto 2.1: the plugin will tell the result later.
+pub(super) const ERR_AUTH_DELAYED: c_int = -5;
 
 pub(super) const PLUGIN_VERSION: c_int = 5;
 pub(super) const USER_PROPERTY: c_int = 38;
@@ -27,6 +29,8 @@ pub(super) const EVENT_EXTENDED_CONTINUE: c_int = 5;
 pub(super) const EVENT_MESSAGE: c_int = 7;
 pub(super) const EVENT_TICK: c_int = 9;
 pub(super) const EVENT_DISCONNECT: c_int = 10;
+/// Mosquitto 2.1: a CONNECT is accepted.
+pub(super) const EVENT_CONNECT: c_int = 11;
 /// Mosquitto 2.1: the session of a client that stays stored.
 pub(super) const EVENT_CLIENT_OFFLINE: c_int = 28;
 
@@ -84,6 +88,13 @@ pub(super) struct Message {
     pub(super) qos: u8,
     pub(super) reason_code: u8,
     pub(super) retain: bool,
+    pub(super) future2: [*mut c_void; 4],
+}
+
+#[repr(C)]
+pub(super) struct Connect {
+    pub(super) future: *mut c_void,
+    pub(super) client: *mut c_void,
     pub(super) future2: [*mut c_void; 4],
 }
 

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
-use super::abi::{Callback, ERR_SUCCESS, Node};
+use super::abi::{Callback, ERR_AUTH, ERR_SUCCESS, Node};
 use crate::instance::Instance;
 use crate::log::Level;
 
@@ -40,6 +40,8 @@ pub(super) struct Broker {
     pub(super) free_all: unsafe extern "C" fn(*mut *mut Node),
     /// `None`: the broker was built without TLS.
     pub(super) x509: Option<X509>,
+    /// Tells the result of a delayed login. `None` before Mosquitto 2.1.
+    pub(super) complete_login: Option<unsafe extern "C" fn(*const c_char, c_int)>,
     /// Whether this is Mosquitto 2.1 or newer.
     pub(super) is_2_1: bool,
 }
@@ -94,9 +96,18 @@ impl Broker {
                 } else {
                     None
                 },
+                complete_login: function(c"mosquitto_complete_basic_auth").ok(),
                 is_2_1: symbol(c"mosquitto_complete_basic_auth").is_some(),
             })
         }
+    }
+
+    /// Tells the broker the result of a delayed login. It does nothing if the client has gone.
+    pub(super) fn complete_login(&self, client_id: &CStr, is_accepted: bool) {
+        let Some(complete) = self.complete_login else { return };
+        let result = if is_accepted { ERR_SUCCESS } else { ERR_AUTH };
+        // SAFETY: the string ends with NUL.
+        unsafe { complete(client_id.as_ptr(), result) };
     }
 
     pub(super) fn register(

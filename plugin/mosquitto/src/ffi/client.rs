@@ -4,9 +4,12 @@
 
 #![expect(unsafe_code, reason = "the boundary to C, see ffi.rs")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
-use super::abi::{ERR_AUTH, ERR_NOT_SUPPORTED, ERR_PLUGIN_DEFER, ERR_SUCCESS, ERR_UNKNOWN, bytes};
+use super::abi::{
+    ERR_AUTH, ERR_AUTH_DELAYED, ERR_NOT_SUPPORTED, ERR_PLUGIN_DEFER, ERR_SUCCESS, ERR_UNKNOWN,
+    bytes,
+};
 use super::broker::Broker;
 use crate::request::{ClientKey, LoginAnswer, LoginRequest};
 
@@ -51,15 +54,24 @@ impl Client<'_> {
         match answer {
             LoginAnswer::Accept { username: None } => ERR_SUCCESS,
             LoginAnswer::Accept { username: Some(name) } => {
-                // SAFETY: the client lives, and the string ends with NUL. The broker copies it.
-                let set = unsafe { (self.broker.set_username)(self.pointer, name.as_ptr()) };
-                if set == ERR_SUCCESS { ERR_SUCCESS } else { ERR_AUTH }
+                if self.set_username(&name) {
+                    ERR_SUCCESS
+                } else {
+                    ERR_AUTH
+                }
             }
+            LoginAnswer::Delayed => ERR_AUTH_DELAYED,
             LoginAnswer::Deny => ERR_AUTH,
             LoginAnswer::Defer => ERR_PLUGIN_DEFER,
             LoginAnswer::Unavailable => ERR_UNKNOWN,
             LoginAnswer::UnknownMethod => ERR_NOT_SUPPORTED,
         }
+    }
+
+    /// Gives the client another user name.
+    pub(super) fn set_username(&self, name: &CStr) -> bool {
+        // SAFETY: the client lives, and the string ends with NUL. The broker copies it.
+        unsafe { (self.broker.set_username)(self.pointer, name.as_ptr()) == ERR_SUCCESS }
     }
 
     pub(super) fn username(&self) -> Option<Vec<u8>> {

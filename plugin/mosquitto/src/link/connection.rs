@@ -62,7 +62,7 @@ impl Connection {
             profile: shared.options.profile.clone(),
             boot: format!("{:016x}", shared.boot.0),
             ticks: shared.ticks.load(Ordering::Relaxed) > 0,
-            delayed: false,
+            delayed: shared.is_2_1,
             stamps: shared.options.stamps,
             warnings: shared.options.warnings(),
         }))?;

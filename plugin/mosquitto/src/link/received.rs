@@ -46,7 +46,10 @@ pub fn apply(
         FromDaemon::Policy { policy } => {
             let policy =
                 policy.parse().map_err(|error| format!("the policy is invalid: {error}"))?;
-            let old = std::mem::replace(&mut shared.state().policy, policy);
+            let mut state = shared.state();
+            let old = std::mem::replace(&mut state.policy, policy);
+            state.policy_generation += 1;
+            drop(state);
             drop(old);
             Ok(Received::Done)
         }
@@ -67,6 +70,8 @@ pub fn apply(
             if let Some(waiting) = state.answers.get_mut(&id) {
                 *waiting = Some(verdict);
                 shared.answered.notify_all();
+            } else {
+                state.complete(id, Some(verdict));
             }
             Ok(Received::Done)
         }
@@ -82,6 +87,9 @@ pub fn apply(
 pub fn disconnected(state: &mut State) {
     state.is_connected = false;
     state.answers.clear();
+    for question in state.delayed.keys().copied().collect::<Vec<_>>() {
+        state.complete(question, None);
+    }
     state.commands.clear();
     state.frames.retain(|frame| !matches!(frame, FromPlugin::Ask(_)));
 }

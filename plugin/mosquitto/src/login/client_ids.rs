@@ -34,7 +34,9 @@ pub(super) fn check_bound(
     identity: &CString,
 ) -> Result<(), Refusal> {
     let Some((_, session)) = state.sessions.of_client_id(client_id) else { return Ok(()) };
-    let is_open = session.ended.is_none() && (!session.is_offline || session.is_stored);
+    let is_open = session.is_confirmed
+        && session.ended.is_none()
+        && (!session.is_offline || session.is_stored);
     let is_own = is_same(&session.holder, holder) && *session.label == **identity;
     if is_open && !is_own {
         return Err(Refusal::Denied(format!("its client id is used by {:?}", session.identity())));

@@ -8,20 +8,22 @@ use crate::registry::Fingerprint;
 use crate::sessions::Holder;
 
 /// Why a login is refused, for the log of the broker.
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     Denied(String),
     Unavailable(&'static str),
     UnknownMethod,
+    /// The answer comes later.
+    Delayed,
     /// The broker's password file decides.
     Deferred,
 }
 
 /// Who a login is.
-pub(super) struct Accepted {
-    pub(super) holder: Holder,
-    pub(super) identity: CString,
-    pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) until: Option<Timestamp>,
+pub(crate) struct Accepted {
+    pub(crate) holder: Holder,
+    pub(crate) identity: CString,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) until: Option<Timestamp>,
     /// The user name that the broker shall use.
-    pub(super) username: Option<CString>,
+    pub(crate) username: Option<CString>,
 }

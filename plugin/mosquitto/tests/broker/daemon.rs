@@ -292,7 +292,7 @@ pub fn verify(message: &Received) -> Result<(String, Proof), String> {
         topic: message.topic.as_bytes(),
         payload: &message.payload,
     };
-    let key = ProofKey::derive(SECRET, signed.boot());
+    let key = ProofKey::derive(SECRET, signed.boot()).unwrap();
     let proof = key.verify(&signed, &proven).map_err(|error| error.to_string())?;
     Ok((identity, proof))
 }

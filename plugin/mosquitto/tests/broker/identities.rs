@@ -1,6 +1,8 @@
 //! A listener that takes the user name from the certificate asks no plugin at a login. The plugin then finds
 //! out at the first message who the client is.
 
+use sluice_shared::frames::from_plugin::FromPlugin;
+
 use crate::client::{Client, Connect};
 use crate::daemon::{Daemon, verify};
 use crate::mosquitto::{Config, Mosquitto};
@@ -49,6 +51,9 @@ fn a_later_connection_with_the_same_client_id_is_another_client() {
     let mut one = Client::connect_tls(&broker, &first, &connect).unwrap();
     assert_eq!(one.publish(OWN_TOPIC, "{}", &[]), Some(0x10));
     one.disconnect();
+    wait::until("the broker notices the end", || {
+        daemon.received().iter().any(|frame| matches!(frame, FromPlugin::Closed { .. }))
+    });
     daemon.certify(DEVICE, &[&second]);
     // The address of the old client may be used for this one, whose certificate is revoked.
     let mut again = Client::connect_tls(&broker, &first, &connect).unwrap();

@@ -36,16 +36,10 @@ pub struct Config {
 pub fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
-        // `target/<profile>/deps/broker-...`: the library lies two levels above.
+        // Cargo puts the library that it builds for a test beside the test.
         let own = std::env::current_exe().expect("the test has a path");
-        let profile =
-            own.parent().and_then(Path::parent).expect("tests run in target/<profile>/deps");
-        let library = profile.join("libsluice_mosquitto.so");
-        assert!(
-            library.exists(),
-            "{} is missing: cargo build -p sluice-mosquitto",
-            library.display()
-        );
+        let library = own.with_file_name("libsluice_mosquitto.so");
+        assert!(library.exists(), "{} is missing", library.display());
         library
     })
 }

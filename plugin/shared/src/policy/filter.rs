@@ -51,6 +51,9 @@ pub enum FilterStep<'a> {
     Rest,
 }
 
+/// The levels of a text that are left.
+struct Steps<'a>(Option<&'a str>);
+
 /// The topics of a request: one topic, or all topics that a filter matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicFilter<'a> {
@@ -66,6 +69,29 @@ impl FilterStep<'_> {
     /// broker.
     pub fn is_hidden(self, index: usize) -> bool {
         index == 0 && matches!(self, Self::Name(name) if name.starts_with('$'))
+    }
+}
+
+// === impl Steps ===
+
+impl<'a> Iterator for Steps<'a> {
+    type Item = FilterStep<'a>;
+
+    fn next(&mut self) -> Option<FilterStep<'a>> {
+        let text = self.0?;
+        // Levels are short: a loop over the bytes costs less than a search that prepares for long texts.
+        let level = if let Some(end) = text.bytes().position(|byte| byte == b'/') {
+            self.0 = Some(&text[end + 1..]);
+            &text[..end]
+        } else {
+            self.0 = None;
+            text
+        };
+        Some(match level {
+            "+" => FilterStep::Any,
+            "#" => FilterStep::Rest,
+            name => FilterStep::Name(name),
+        })
     }
 }
 
@@ -99,21 +125,32 @@ impl<'a> TopicFilter<'a> {
         if text.len() > MAX_BYTES {
             return Err(FilterError::TooLong);
         }
-        let (mut has_wildcards, mut has_ended) = (false, false);
-        for (index, level) in text.split('/').enumerate() {
-            if index == MAX_LEVELS {
-                return Err(FilterError::TooDeep);
-            }
-            if has_ended {
-                return Err(FilterError::RestNotLast);
-            }
-            for byte in level.bytes() {
-                match byte {
-                    0 => return Err(FilterError::Nul),
-                    b'+' | b'#' if level.len() > 1 => return Err(FilterError::PartOfLevel),
-                    b'+' | b'#' => (has_wildcards, has_ended) = (true, byte == b'#'),
-                    _ => {}
+        let bytes = text.as_bytes();
+        // One pass over the bytes: the broker waits for each decision.
+        let (mut has_wildcards, mut has_ended, mut levels, mut start) = (false, false, 1, 0);
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'/' => {
+                    levels += 1;
+                    start = at + 1;
+                    if levels > MAX_LEVELS {
+                        return Err(FilterError::TooDeep);
+                    }
+                    if has_ended {
+                        return Err(FilterError::RestNotLast);
+                    }
                 }
+                b'+' | b'#' => {
+                    let is_whole =
+                        at == start && bytes.get(at + 1).is_none_or(|next| *next == b'/');
+                    if !is_whole {
+                        return Err(FilterError::PartOfLevel);
+                    }
+                    has_wildcards = true;
+                    has_ended = *byte == b'#';
+                }
+                0 => return Err(FilterError::Nul),
+                _ => {}
             }
         }
         Ok(Self { text, is_shared: false, has_wildcards })
@@ -124,11 +161,7 @@ impl<'a> TopicFilter<'a> {
         // `#` matches its parent too; the parent of `/#` would be the empty topic, which does not
         // exist.
         let text = if self.text == "/#" { "/+/#" } else { self.text };
-        text.split('/').map(|level| match level {
-            "+" => FilterStep::Any,
-            "#" => FilterStep::Rest,
-            name => FilterStep::Name(name),
-        })
+        Steps(Some(text))
     }
 
     /// The filter as written, without `$share/<group>/`.

@@ -56,10 +56,10 @@ struct StoreHarness<'a> {
 
 impl<'a> StoreHarness<'a> {
     async fn on(server: &'a Postgres) -> Self {
-        let database = server.empty_database();
+        let database = server.database();
         let metrics = Metrics::new().unwrap();
         let store = Database::open(&settings(&database.url()), metrics.store.clone()).unwrap();
-        store.migrate().await.unwrap();
+        assert_eq!(store.migrate().await, Ok(vec![]));
         Self { database, store, metrics }
     }
 

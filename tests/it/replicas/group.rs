@@ -47,12 +47,17 @@ impl Group {
         for (_, daemon) in &members {
             daemon.wait_ready();
         }
-        // Each has noted its subscription, a moment after it is ready.
+        self.wait_noted(N);
+        members
+    }
+
+    /// Waits until this many members have noted their subscription, a moment after they are ready.
+    /// What one killed before that has waiting is adopted by command only.
+    pub fn wait_noted(&self, members: usize) {
         self.database.wait_until(
             "SELECT count(*) FROM broker_sessions WHERE subscribed_at IS NOT NULL",
-            &N.to_string(),
+            &members.to_string(),
         );
-        members
     }
 
     /// Whether `broker_sessions` has a row of the member.

@@ -150,6 +150,7 @@ fn with_the_setting_a_replica_adopts_by_itself() {
     let gone = group.settings(1).start();
     alive.wait_ready();
     gone.wait_ready();
+    group.wait_noted(2);
     gone.kill9();
     group.publish("timed-1", 0..200);
     group.wait_rows("timed-1", 200);

@@ -3,7 +3,7 @@
 //! Names, secrets and time: [`ids`], [`topic`], [`token`], [`hex`], [`time`], [`time_range`],
 //! [`clocks`], [`rate_limit`], [`enrolment`]. What people search for: [`search`],
 //! [`device_search`], [`certificate_search`], [`live`]. JSON: [`merge_patch`]. A message and its outcome: [`message`], [`device`],
-//! [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
+//! [`publisher`], [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
 //! [`registry_change`], [`broker_login`], [`broker_subscription`], [`replica`], [`probe`], [`finding`].
@@ -31,6 +31,7 @@ pub mod message;
 pub mod operator;
 pub mod outbox;
 pub mod ports;
+pub mod publisher;
 pub mod quarantine_sampling;
 pub(crate) mod rate_limit;
 pub mod redact;

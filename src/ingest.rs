@@ -1,6 +1,6 @@
 //! The spine: deliveries of the broker become batches, and batches become rows.
 //!
-//! In the order of a message: [`parse`] reads its fields, [`authorize`] decides whether its sender
+//! In the order of a message: [`parse`] reads its fields, [`publisher`] verifies who published it, [`authorize`] decides whether its sender
 //! is accepted, with the cached registry answers of [`grants`]; [`batching`] decides when a batch
 //! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. [`forwarding`]
 //! adds what links forward, [`live_feed`] shows decisions to those who listen, [`changes`] names what
@@ -37,6 +37,7 @@ pub(crate) mod grants;
 pub(crate) mod lanes;
 pub(crate) mod live_feed;
 pub mod parse;
+pub(crate) mod publisher;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod writer;

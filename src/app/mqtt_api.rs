@@ -53,8 +53,8 @@ impl Daemon {
                 clock::now,
             );
             let config = Arc::new(self.config.clone());
-            let (metrics, certificates) =
-                (self.metrics.mqtt_api.clone(), self.metrics.certificates.clone());
+            let metrics = (self.metrics.mqtt_api.clone(), self.metrics.ingest.proofs.clone());
+            let certificates = self.metrics.certificates.clone();
             DeviceApi::new(config, &self.database, registry, metrics, certificates, clock::now)
         })
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
+use sluice_shared::proof::ShortFingerprint;
 
 use super::explain_cached::{CachedEntryQuery, CachedGrant};
 use super::explain_link::LinkMessageArgs;
@@ -18,7 +19,9 @@ use crate::command::context::check_schema;
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{self, OutputFormat};
 use crate::config::Config;
+use crate::domain::hex;
 use crate::domain::message::Delivery;
+use crate::domain::publisher::{ProvenPublisher, Publisher};
 use crate::ingest::authorize::judge::Authentication;
 use crate::ingest::explain::{End, ExplainVerdict, Explanation, explain};
 use crate::link::sample::DROPPED;
@@ -36,7 +39,30 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "FILE")]
     payload: PathBuf,
     #[command(flatten)]
+    publisher: PublisherArgs,
+    #[command(flatten)]
     link: LinkMessageArgs,
+}
+
+/// Who would publish it.
+#[derive(Debug, Args)]
+struct PublisherArgs {
+    /// The identity at the broker that the message is proven to come from, such as acme/device/pump-1; without it the message
+    /// has no proof
+    #[arg(long, value_name = "IDENTITY")]
+    publisher: Option<String>,
+    /// With --publisher: the SHA-256 fingerprint of the certificate that the publisher logged in with
+    #[arg(long, value_name = "SHA256", requires = "publisher", value_parser = short_fingerprint)]
+    publisher_certificate: Option<ShortFingerprint>,
+}
+
+fn short_fingerprint(text: &str) -> Result<ShortFingerprint, String> {
+    let digits = text.replace(':', "").to_ascii_lowercase();
+    let whole: Option<[u8; 32]> = hex::decode(&digits);
+    whole
+        .as_ref()
+        .map(ShortFingerprint::of)
+        .ok_or_else(|| "expected 64 hexadecimal digits".to_owned())
 }
 
 #[derive(Debug, Serialize)]
@@ -67,7 +93,7 @@ pub async fn run(
     check_schema(&database).await?;
     let delivery = match args.link.delivery(config, &database, &args.topic, &payload).await? {
         Some(delivery) => delivery,
-        None => of_device(args.topic, payload),
+        None => of_device(args.topic, payload, args.publisher.publisher()),
     };
     let explained = explain(&database.directory(), &config.ingest, &delivery, clock::now()).await;
     let explanation = explained.map_err(|outage| Failure::unavailable(outage.to_string()))?;
@@ -91,7 +117,7 @@ pub async fn run(
     Ok(if answer.accepted { Exit::Done } else { Exit::Negative })
 }
 
-fn of_device(topic: String, payload: Bytes) -> Delivery {
+fn of_device(topic: String, payload: Bytes, publisher: Publisher) -> Delivery {
     Delivery {
         topic: topic.into(),
         payload,
@@ -103,6 +129,7 @@ fn of_device(topic: String, payload: Bytes) -> Delivery {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher,
         replay: None,
         arrival: None,
     }
@@ -113,11 +140,32 @@ async fn ask_daemon(
     delivery: &Delivery,
     explanation: &Explanation,
 ) -> Option<CachedGrant> {
-    let Explanation { device: Some(device), answer: Some(answer), end, .. } = explanation else {
+    let Explanation { device: Some(device), answer: Some(answer), gateway, end, .. } = explanation
+    else {
         return None;
     };
-    let question = CachedEntryQuery { config: &config.ingest, delivery, answer, end };
+    let question = CachedEntryQuery {
+        config: &config.ingest,
+        delivery,
+        answer,
+        gateway: gateway.as_ref(),
+        end,
+    };
     Some(CachedGrant::fetch(config.http.ops_bind, device, &question, clock::now()).await)
+}
+
+// === impl PublisherArgs ===
+
+impl PublisherArgs {
+    /// The publisher that the daemon would find.
+    fn publisher(self) -> Publisher {
+        let Some(identity) = self.publisher else { return Publisher::Missing };
+        Publisher::Proven(ProvenPublisher {
+            identity: identity.into(),
+            fingerprint: self.publisher_certificate,
+            at: clock::now(),
+        })
+    }
 }
 
 // === impl ExplainReply ===
@@ -165,6 +213,10 @@ fn verdict_label(verdict: ExplainVerdict) -> &'static str {
 
 fn describe_proof(proof: Authentication) -> &'static str {
     match proof {
+        Authentication::Proof(Some(_)) => {
+            "the broker's plugin proves that the device published it, with a valid certificate"
+        }
+        Authentication::Proof(None) => "the broker's plugin proves that the device published it",
         Authentication::Certificate => "the device has a valid certificate",
         Authentication::Token(_) => "the token is the device's own",
         Authentication::Link => "the link is authenticated by its own login",

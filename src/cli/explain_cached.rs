@@ -41,6 +41,8 @@ pub struct CachedEntryQuery<'a> {
     pub delivery: &'a Delivery,
     /// The registry's answer about its sender.
     pub answer: &'a RegistryAnswer,
+    /// The same about a publisher that is a gateway.
+    pub gateway: Option<&'a RegistryAnswer>,
     /// The verdict that follows from `answer`.
     pub end: &'a End,
 }
@@ -93,8 +95,9 @@ impl CachedGrant {
     ) -> Self {
         let token = question.answer.device.as_ref().and_then(|device| device.token);
         let answer = grant.answer(token);
-        let end =
-            answer.and_then(|answer| end_for(question.config, question.delivery, &answer, now));
+        let end = answer.and_then(|answer| {
+            end_for(question.config, question.delivery, (&answer, question.gateway), now)
+        });
         let decides = match &end {
             None => "with a token that the registry no longer has".to_owned(),
             Some(end) if end == question.end => "the same".to_owned(),

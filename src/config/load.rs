@@ -48,7 +48,7 @@ impl Config {
         let merged = layers::merge(sources, &mut errors);
         let mut reader =
             SettingReader::new(table::all().map(|(_, setting)| setting), &merged, errors);
-        let config = Self {
+        let mut config = Self {
             broker: sections::broker::BrokerConfig::read(&mut reader),
             database: sections::database::DatabaseConfig::read(&mut reader),
             ingest: sections::ingest::IngestConfig::read(&mut reader),
@@ -65,6 +65,7 @@ impl Config {
             public: sections::public::PublicConfig::read(&mut reader),
             process: sections::process::ProcessConfig::read(&mut reader),
         };
+        config.ingest.proofs = config.plugin.proofs();
         cross_checks::check(&config, &mut reader);
         let errors = reader.finish();
         if errors.is_empty() {

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 133] = [
+    const PROMISED: [(&str, Option<&str>); 134] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -226,6 +226,7 @@ mod tests {
         ("PUBLISHER_PROOF", Some("off")),
         ("PUBLISHER_PROOF_SECRET", None),
         ("PUBLISHER_PROOF_SECRET_PREVIOUS", None),
+        ("PUBLISHER_GATEWAYS", None),
         ("HTTP_BIND", Some("127.0.0.1:8080")),
         ("OPS_BIND", Some("127.0.0.1:9464")),
         ("HOOKS_BIND", Some("127.0.0.1:8009")),

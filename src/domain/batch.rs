@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::ids::DeviceKey;
 use super::link::{Forward, LinkName, LinkOutcome};
 use super::message::{CommandAck, Delivery, Reading, ShadowReport};
+use super::publisher::ProvenPublisher;
 use super::quarantine_sampling::{RefusalCount, Sampler, SharedSampler};
 use super::redact::redact;
 use super::refusal::{Reason, Refusal};
@@ -45,6 +46,10 @@ pub struct Quarantined {
     pub message_id: Uuid,
     /// The link that it came from; `None`: the local broker.
     pub link: Option<LinkName>,
+    /// The identity that is proven to have published it.
+    pub publisher: Option<Box<str>>,
+    /// The first half of the fingerprint of the publisher's certificate, in hexadecimal digits.
+    pub publisher_certificate: Option<Box<str>>,
 }
 
 /// A refused message that is marked DUP and has a `ts`: an earlier transaction may have decided it.
@@ -186,6 +191,7 @@ impl Quarantined {
         let topic = Owned::parse(&delivery.topic).ok();
         let topic = topic.filter(|_| delivery.has_local_topic(refusal.reason));
         let own = |text: &str| Box::<str>::from(text);
+        let proven = delivery.publisher.proven();
         Self {
             received_at: delivery.received_at,
             event_time,
@@ -199,6 +205,10 @@ impl Quarantined {
             token,
             message_id: delivery.message_id(),
             link: delivery.link().cloned(),
+            publisher: proven.map(|proven| own(proven.identity())),
+            publisher_certificate: proven
+                .and_then(ProvenPublisher::fingerprint_text)
+                .map(Into::into),
         }
     }
 }

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sluice_shared::proof::ShortFingerprint;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::refusal::{Reason, Refusal};
 use super::time::Timestamp;
@@ -23,9 +25,13 @@ pub enum DeviceStatus {
     Revoked,
 }
 
-/// Validity of a certificate.
+/// A certificate, and when it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateWindow {
+    /// Its row in the registry.
+    pub id: Uuid,
+    /// The first half of its fingerprint.
+    pub fingerprint: ShortFingerprint,
     /// Valid from this time on.
     pub not_before: Timestamp,
     /// Invalid from this time on.
@@ -44,7 +50,8 @@ pub struct Device {
     pub site: Option<Arc<str>>,
     /// Hash of its provisioning token, if it has one.
     pub token: Option<TokenHash>,
-    /// Its ACTIVE certificates that have not expired, at most [`MAX_WINDOWS`].
+    /// Its certificates that are not revoked and ended less than a week ago or have not ended, at most
+    /// [`MAX_WINDOWS`].
     pub certificates: Windows,
 }
 
@@ -58,7 +65,7 @@ pub struct RegistryAnswer {
 }
 
 /// Most certificates of one device that the authorizer uses: those that expire last.
-pub const MAX_WINDOWS: usize = 8;
+pub const MAX_WINDOWS: usize = 32;
 
 // === impl DeviceStatus ===
 
@@ -118,6 +125,14 @@ impl Device {
     /// Whether one of its certificates is valid at `now`.
     pub fn holds_certificate_at(&self, now: Timestamp) -> bool {
         self.certificates.iter().any(|window| window.not_before <= now && now < window.not_after)
+    }
+
+    /// Its certificate with this fingerprint, if it was valid at `at`.
+    pub fn certificate_at(&self, fingerprint: ShortFingerprint, at: Timestamp) -> Option<Uuid> {
+        let is_it = |window: &&CertificateWindow| {
+            window.fingerprint == fingerprint && window.not_before <= at && at < window.not_after
+        };
+        self.certificates.iter().find(is_it).map(|window| window.id)
     }
 
     /// The next time at which the result of [`Self::holds_certificate_at`] may change.

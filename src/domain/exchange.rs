@@ -38,6 +38,8 @@ pub struct RequestMessage {
     pub response_topic: Option<Bytes>,
     /// Its Correlation Data.
     pub correlation: Option<Bytes>,
+    /// Its encoded properties, which may hold the proof of its publisher.
+    pub properties: Bytes,
     /// When it was read from the socket.
     pub received_at: Timestamp,
     /// The connection it arrived on.

@@ -258,6 +258,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::publisher::Publisher;
 
     fn delivery(topic: &str, payload: &str) -> Delivery {
         Delivery {
@@ -271,6 +272,7 @@ mod tests {
             maybe_repeated: false,
             ack: None,
             correlation: None,
+            publisher: Publisher::default(),
             replay: None,
             arrival: None,
         }

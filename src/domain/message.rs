@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use super::ids::DeviceKey;
 use super::link::{LinkArrival, LinkName};
+use super::publisher::Publisher;
 use super::redact::secrets;
 use super::refusal::Reason;
 use super::time::Timestamp;
@@ -59,6 +60,8 @@ pub struct Delivery {
     pub ack: Option<AckToken>,
     /// Its Correlation Data, if it is short. Boxed: few messages have it.
     pub correlation: Option<Box<Bytes>>,
+    /// Who published it.
+    pub publisher: Publisher,
     /// Set for a replay from quarantine.
     pub replay: Option<Box<ReplayOrigin>>,
     /// Set for a message from a link.
@@ -108,6 +111,8 @@ pub struct Reading {
     pub message_id: Uuid,
     /// The link that it came from; `None`: the local broker.
     pub link: Option<LinkName>,
+    /// The certificate that its publisher is proven to have logged in with.
+    pub certificate: Option<Uuid>,
 }
 
 /// One accepted `shadow/reported`.

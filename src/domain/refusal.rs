@@ -25,6 +25,10 @@ pub enum Reason {
     BadTimestamp,
     /// `ts` is too far in the future or the past.
     TimestampOutOfRange,
+    /// A proof of the publisher is required, and the message has no valid one.
+    PublisherUnproven,
+    /// Another identity than the topic's device is proven to have published it.
+    PublisherMismatch,
     /// The tenant is suspended.
     TenantSuspended,
     /// No such device in the registry.
@@ -60,7 +64,7 @@ pub struct Refusal {
 
 impl Reason {
     /// Every reason, in the order of the checks.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::BadTopicFormat,
         Self::PayloadTooLarge,
         Self::BadPayload,
@@ -69,6 +73,8 @@ impl Reason {
         Self::DeviceMismatch,
         Self::BadTimestamp,
         Self::TimestampOutOfRange,
+        Self::PublisherUnproven,
+        Self::PublisherMismatch,
         Self::TenantSuspended,
         Self::UnregisteredDevice,
         Self::DeviceRevoked,
@@ -92,6 +98,8 @@ impl Reason {
             Self::DeviceMismatch => "DEVICE_MISMATCH_TOPIC_VS_PAYLOAD",
             Self::BadTimestamp => "BAD_TIMESTAMP",
             Self::TimestampOutOfRange => "TIMESTAMP_OUT_OF_RANGE",
+            Self::PublisherUnproven => "PUBLISHER_UNPROVEN",
+            Self::PublisherMismatch => "PUBLISHER_MISMATCH",
             Self::TenantSuspended => "TENANT_SUSPENDED",
             Self::UnregisteredDevice => "UNREGISTERED_DEVICE",
             Self::DeviceRevoked => "DEVICE_REVOKED",

@@ -10,6 +10,8 @@
 mod accepted;
 pub(crate) mod auto_provision;
 pub(crate) mod judge;
+#[cfg(test)]
+mod judge_tests;
 pub(crate) mod last_seen;
 pub(crate) mod rate_limit;
 pub(crate) mod redelivery;
@@ -26,6 +28,7 @@ use super::grants::{Grant, Grants};
 use super::live_feed::LiveFeed;
 use super::parse::ParseLimits;
 use super::parse::parsed::{ParseOutcome, Parsed};
+use super::publisher::ProofVerifier;
 use crate::config::sections::ingest::IngestConfig;
 use crate::domain::batch::{Batch, Quarantined, Suspect};
 use crate::domain::device::RegistryAnswer;
@@ -42,7 +45,7 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::domain::topic::Owned;
 use crate::telemetry::ingest::IngestMetrics;
 use auto_provision::Enrollment;
-use judge::{AuthRequirements, Authentication};
+use judge::{AuthRequirements, Authentication, PublishedBy};
 use last_seen::LastSeenQueue;
 use rate_limit::{Absence, RateLimiter, TransitTimes};
 use redelivery::RecentMessages;
@@ -51,6 +54,7 @@ use redelivery::RecentMessages;
 pub struct Authorizer<D> {
     directory: D,
     limits: ParseLimits,
+    proofs: ProofVerifier,
     requirements: AuthRequirements,
     enrollment: Option<Enrollment>,
     hot_slots: HotSlots,
@@ -81,6 +85,7 @@ impl<D: Directory> Authorizer<D> {
         Self {
             directory,
             limits: ParseLimits::from(config),
+            proofs: ProofVerifier::new(&config.proofs, metrics.proofs.clone()),
             requirements: AuthRequirements::from(config),
             enrollment: config
                 .auto_provision
@@ -146,10 +151,15 @@ impl<D: Directory> Authorizer<D> {
         self.sightings.next_due()
     }
 
-    /// First step: parses a message.
-    pub fn parse(&self, delivery: Delivery) -> Candidate {
-        let outcome = self.limits.parse(&delivery);
-        Candidate { delivery, outcome, grant: None }
+    /// First step: parses a message, and verifies the proof of its publisher.
+    pub fn parse(&mut self, mut delivery: Delivery) -> Candidate {
+        let mut outcome = self.limits.parse(&delivery);
+        // What the platform itself publishes needs no proof.
+        if !matches!(outcome, ParseOutcome::Ignored) {
+            self.proofs.examine(&mut delivery);
+            outcome = self.limits.date_by_proof(outcome, &delivery);
+        }
+        Candidate { delivery, outcome, grant: None, gateway: None }
     }
 
     /// Second step: finds the grant of each sender, in the cache or by one query for all others.
@@ -161,9 +171,15 @@ impl<D: Directory> Authorizer<D> {
         }
         self.metrics.plain.cache_misses.inc_by(missing.len() as u64);
         let fetched = self.query_missing(missing, candidates).await?;
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.grant.is_none()) {
-            let grant = candidate.parsed().and_then(|parsed| fetched.get(parsed.identity()));
-            candidate.grant = grant.cloned();
+        for candidate in candidates.iter_mut() {
+            let Some(parsed) = candidate.parsed() else { continue };
+            let grant = fetched.get(parsed.identity()).cloned();
+            let gateway = self
+                .requirements
+                .gateway(&candidate.delivery.publisher, parsed.identity())
+                .and_then(|gateway| fetched.get(&gateway).cloned());
+            candidate.grant = candidate.grant.take().or(grant);
+            candidate.gateway = candidate.gateway.take().or(gateway);
         }
         let entries = i64::try_from(self.grants.entries()).unwrap_or(i64::MAX);
         self.metrics.plain.cache_entries.set(entries);
@@ -179,11 +195,21 @@ impl<D: Directory> Authorizer<D> {
         for candidate in candidates {
             let ParseOutcome::Parsed(parsed) = &candidate.outcome else { continue };
             let identity = parsed.identity();
-            let cached = self
-                .hot_slots
-                .get(identity, view.now())
-                .or_else(|| view.get(identity).inspect(|grant| self.hot_slots.put(grant)));
-            let grant = cached.filter(|grant| !self.may_enroll(parsed, grant));
+            let hot_slots = &mut self.hot_slots;
+            let mut cached = |identity: &str| {
+                let cached = hot_slots.get(identity, view.now());
+                cached.or_else(|| view.get(identity).inspect(|grant| hot_slots.put(grant)))
+            };
+            let grant = cached(identity);
+            let publisher = &candidate.delivery.publisher;
+            let gateway = self.requirements.gateway(publisher, identity);
+            candidate.gateway = gateway.as_ref().and_then(|gateway| cached(gateway.identity()));
+            missing.extend(gateway.filter(|_| candidate.gateway.is_none()));
+            let sender = candidate.sender();
+            let may_enroll = |grant: &Grant| {
+                may_enroll(self.enrollment.as_ref(), self.clock, parsed, sender, grant)
+            };
+            let grant = grant.filter(|grant| !may_enroll(grant));
             if grant.is_some() {
                 hits += 1;
             } else if !missing.contains(identity) {
@@ -212,7 +238,7 @@ impl<D: Directory> Authorizer<D> {
         let feed = self.live.as_ref().filter(|feed| feed.is_wanted()).cloned();
         let mut live = feed.as_ref().map(|feed| feed.round(now));
         for (origin, candidate) in candidates.into_iter().enumerate() {
-            let Candidate { delivery, outcome, grant } = candidate;
+            let Candidate { delivery, outcome, grant, gateway } = candidate;
             let (known_before, mut why) = (batch.known_duplicates, None);
             let decided = match outcome {
                 ParseOutcome::Ignored => {
@@ -226,12 +252,14 @@ impl<D: Directory> Authorizer<D> {
                     LinkOutcome::Refused
                 }
                 ParseOutcome::Parsed(parsed) => {
-                    match self.verdict(&delivery, &parsed, grant.as_deref(), now) {
+                    let grants = (grant.as_deref(), gateway.as_deref());
+                    match self.verdict(&delivery, &parsed, grants, now) {
                         Ok((grant, proof)) => {
                             if let Authentication::Token(hash) = proof {
                                 batch.tokens.push((origin, hash));
                             }
-                            self.accept(&mut batch, origin, &delivery, parsed, grant);
+                            let sender = (grant, proof.certificate());
+                            self.accept(&mut batch, origin, &delivery, parsed, sender);
                             self.forwarding.add(&mut batch, origin, &delivery);
                             LinkOutcome::Accepted
                         }
@@ -266,12 +294,6 @@ impl<D: Directory> Authorizer<D> {
         Batch { sightings: self.sightings.take_all(), ..Batch::default() }
     }
 
-    /// Whether to query an unknown device again: this message may register it.
-    fn may_enroll(&self, parsed: &Parsed, grant: &Grant) -> bool {
-        let Some(enrollment) = &self.enrollment else { return false };
-        grant.answer.device.is_none() && enrollment.accepts(parsed, &grant.answer, (self.clock)())
-    }
-
     async fn query_missing(
         &mut self,
         missing: HashSet<DeviceKey>,
@@ -300,7 +322,7 @@ impl<D: Directory> Authorizer<D> {
         &mut self,
         delivery: &Delivery,
         parsed: &Parsed,
-        grant: Option<&'g Grant>,
+        (grant, gateway): (Option<&'g Grant>, Option<&Grant>),
         now: Timestamp,
     ) -> Result<(&'g Grant, Authentication), Refusal> {
         // Every parsed message has a grant, unless the registry returned too few answers.
@@ -310,7 +332,9 @@ impl<D: Directory> Authorizer<D> {
                 "the registry returned no answer for the device",
             ));
         };
-        let proof = self.requirements.judge(parsed, &grant.answer, now)?;
+        let gateway = gateway.map(|grant| &grant.answer);
+        let sender = PublishedBy { publisher: &delivery.publisher, gateway };
+        let proof = self.requirements.judge(parsed, sender, &grant.answer, now)?;
         // A redelivery is not charged again: no device can cause one.
         if let Some(rate) = self.rate.as_mut().filter(|_| !delivery.dup)
             && !rate.charge(&grant.device, TransitTimes::of(delivery, parsed.time))
@@ -358,4 +382,18 @@ impl<D: Directory> Authorizer<D> {
             batch.unkept.extend(has_time.then_some(message_id));
         }
     }
+}
+
+// === private helpers ===
+
+/// Whether to query an unknown device again: this message may register it.
+fn may_enroll(
+    enrollment: Option<&Enrollment>,
+    clock: Clock,
+    parsed: &Parsed,
+    sender: PublishedBy<'_>,
+    grant: &Grant,
+) -> bool {
+    let Some(enrollment) = enrollment else { return false };
+    grant.answer.device.is_none() && enrollment.accepts(parsed, sender, &grant.answer, clock())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authorize::judge::PublishedBy;
 use super::grants::Grant;
 use super::parse::parsed::{ParseOutcome, Parsed};
 use crate::domain::message::Delivery;
@@ -16,11 +17,21 @@ pub struct Candidate {
     /// What the registry says of its sender; `None` before the query, and for a message that needs
     /// none.
     pub grant: Option<Arc<Grant>>,
+    /// The same of its publisher, if that is a gateway.
+    pub gateway: Option<Arc<Grant>>,
 }
 
 // === impl Candidate ===
 
 impl Candidate {
+    /// Who published it.
+    pub fn sender(&self) -> PublishedBy<'_> {
+        PublishedBy {
+            publisher: &self.delivery.publisher,
+            gateway: self.gateway.as_ref().map(|grant| &grant.answer),
+        }
+    }
+
     /// Its fields; `None` if it is ignored, or refused already.
     pub const fn parsed(&self) -> Option<&Parsed> {
         match &self.outcome {

@@ -3,10 +3,11 @@
 //! It uses the parser and the authorizer of the spine; it has no rules of its own.
 
 use super::authorize::auto_provision::once_enrolled;
-use super::authorize::judge::{AuthRequirements, Authentication};
+use super::authorize::judge::{AuthRequirements, Authentication, PublishedBy};
 use super::parse::ParseLimits;
 use super::parse::parsed::{ParseOutcome, Parsed};
 use crate::config::sections::ingest::IngestConfig;
+use crate::config::sections::plugin::PublisherProof;
 use crate::domain::device::RegistryAnswer;
 use crate::domain::ids::DeviceKey;
 use crate::domain::message::Delivery;
@@ -45,6 +46,8 @@ pub struct Explanation {
     pub device: Option<DeviceKey>,
     /// The registry's answer, if it was queried.
     pub answer: Option<RegistryAnswer>,
+    /// The same for a publisher that is a gateway.
+    pub gateway: Option<RegistryAnswer>,
     /// The checks, in order.
     pub checks: Vec<Check>,
     /// The outcome.
@@ -83,29 +86,43 @@ pub async fn explain<D: Directory>(
         let refusal = Refusal::new(Reason::BadTopicFormat, "the topic names no device");
         return Ok(Explanation::new(config, None, None, End::Refused(refusal)));
     };
-    let answer = directory.find(std::slice::from_ref(&device)).await?.pop();
-    let answer = answer.unwrap_or(RegistryAnswer { tenant_suspended: false, device: None });
-    let end = decide(config, &parsed, &as_judged(config, &parsed, &answer, now), now);
-    Ok(Explanation::new(config, Some(device), Some(answer), end))
+    let requirements = AuthRequirements::from(config);
+    let gateway = requirements.gateway(&delivery.publisher, parsed.identity());
+    let keys: Vec<DeviceKey> = [device.clone()].into_iter().chain(gateway).collect();
+    let mut answers = directory.find(&keys).await?.into_iter();
+    let unknown = RegistryAnswer { tenant_suspended: false, device: None };
+    let answer = answers.next().unwrap_or(unknown);
+    let gateway = answers.next();
+    let sender = PublishedBy { publisher: &delivery.publisher, gateway: gateway.as_ref() };
+    let end = decide(config, &parsed, sender, &answer, now);
+    Ok(Explanation { gateway, ..Explanation::new(config, Some(device), Some(answer), end) })
 }
 
 /// Outcome for a sender with this registry answer; `None` if the sender does not matter.
 pub fn end_for(
     config: &IngestConfig,
     delivery: &Delivery,
-    answer: &RegistryAnswer,
+    (answer, gateway): (&RegistryAnswer, Option<&RegistryAnswer>),
     now: Timestamp,
 ) -> Option<End> {
     match ParseLimits::from(config).parse(delivery) {
         ParseOutcome::Parsed(parsed) => {
-            Some(decide(config, &parsed, &as_judged(config, &parsed, answer, now), now))
+            let sender = PublishedBy { publisher: &delivery.publisher, gateway };
+            Some(decide(config, &parsed, sender, answer, now))
         }
         ParseOutcome::Ignored | ParseOutcome::Refused(..) => None,
     }
 }
 
-fn decide(config: &IngestConfig, parsed: &Parsed, answer: &RegistryAnswer, now: Timestamp) -> End {
-    match AuthRequirements::from(config).judge(parsed, answer, now) {
+fn decide(
+    config: &IngestConfig,
+    parsed: &Parsed,
+    sender: PublishedBy<'_>,
+    answer: &RegistryAnswer,
+    now: Timestamp,
+) -> End {
+    let answer = as_judged(config, parsed, sender, answer, now);
+    match AuthRequirements::from(config).judge(parsed, sender, &answer, now) {
         Err(refusal) => End::Refused(refusal),
         Ok(proof) => match parsed.unstorable {
             Some(why) => End::Refused(Refusal::new(Reason::StoreRejected, why)),
@@ -119,12 +136,13 @@ fn decide(config: &IngestConfig, parsed: &Parsed, answer: &RegistryAnswer, now: 
 fn as_judged(
     config: &IngestConfig,
     parsed: &Parsed,
+    sender: PublishedBy<'_>,
     answer: &RegistryAnswer,
     now: Timestamp,
 ) -> RegistryAnswer {
     let enrolled = config
         .auto_provision
-        .then(|| once_enrolled(AuthRequirements::from(config), parsed, answer, now))
+        .then(|| once_enrolled(&AuthRequirements::from(config), parsed, sender, answer, now))
         .flatten();
     enrolled.unwrap_or_else(|| answer.clone())
 }
@@ -146,7 +164,7 @@ impl Explanation {
             .into_iter()
             .map(|reason| Check { reason, verdict: verdict(config, reason, refused_at, &end) })
             .collect();
-        Self { device, answer, checks, end }
+        Self { device, answer, gateway: None, checks, end }
     }
 }
 
@@ -164,6 +182,12 @@ fn verdict(
         Some(refused) if refused == reason => ExplainVerdict::Refused,
         Some(refused) if refused < reason => ExplainVerdict::NotReached,
         _ if *end == End::Ignored && reason != Reason::BadTopicFormat => ExplainVerdict::NotNeeded,
+        _ if matches!(reason, Reason::PublisherUnproven | Reason::PublisherMismatch)
+            && (config.proofs.mode == PublisherProof::Off
+                || *end == End::Accepted(Authentication::Link)) =>
+        {
+            ExplainVerdict::NotNeeded
+        }
         _ if reason == Reason::RateLimited && config.rate_limit.is_none() => {
             ExplainVerdict::NotNeeded
         }
@@ -171,7 +195,8 @@ fn verdict(
             && matches!(
                 end,
                 End::Accepted(
-                    Authentication::Certificate
+                    Authentication::Proof(_)
+                        | Authentication::Certificate
                         | Authentication::Link
                         | Authentication::NotRequired
                 )

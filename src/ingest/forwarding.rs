@@ -134,6 +134,7 @@ mod tests {
     use crate::domain::forwarding::{ForwardRule, TopicTemplate};
     use crate::domain::link::{ForwardMode, LinkArrival};
     use crate::domain::message::{Reading, ReplayOrigin, ShadowReport};
+    use crate::domain::publisher::Publisher;
 
     fn routes(link: &str, from: &str) -> LinkRoutes {
         LinkRoutes {
@@ -160,6 +161,7 @@ mod tests {
             maybe_repeated: false,
             ack: None,
             correlation: None,
+            publisher: Publisher::default(),
             replay: None,
             arrival: arrival.map(Box::new),
         }
@@ -188,6 +190,7 @@ mod tests {
             metrics: Bytes::from_static(b"{}"),
             extra: None,
             link: None,
+            certificate: None,
             message_id: Uuid::nil(),
         }
     }

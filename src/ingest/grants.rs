@@ -264,8 +264,12 @@ mod tests {
     fn an_answer_expires_when_a_certificate_starts_or_ends() {
         let grants = grants(10);
         let now = Timestamp::default().plus_seconds(1_000);
-        let window =
-            CertificateWindow { not_before: now.plus_seconds(-10), not_after: now.plus_seconds(7) };
+        let window = CertificateWindow {
+            id: uuid::Uuid::nil(),
+            fingerprint: sluice_shared::proof::ShortFingerprint([0; 16]),
+            not_before: now.plus_seconds(-10),
+            not_after: now.plus_seconds(7),
+        };
         grants.insert(key("t", "x"), registered([window]), now);
         moved_clock::advance(Duration::from_secs(7) - Duration::from_nanos(1));
         assert!(grants.view().get("t/device/x").is_some());

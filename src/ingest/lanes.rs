@@ -209,6 +209,7 @@ impl<A: Acknowledge> LaneSplitter<A> {
 mod tests {
     use super::*;
     use crate::domain::message::AckToken;
+    use crate::domain::publisher::Publisher;
     use crate::domain::time::Timestamp;
     use crate::ingest::ack_order::ordered;
     use crate::telemetry::metrics::Metrics;
@@ -260,6 +261,7 @@ mod tests {
             maybe_repeated: false,
             ack: None,
             correlation: None,
+            publisher: Publisher::default(),
             replay: None,
             arrival: None,
         };

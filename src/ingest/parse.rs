@@ -110,6 +110,27 @@ impl ParseLimits {
         }
     }
 
+    /// Gives a message without `ts` the time at which the broker received it, as the proof of its
+    /// publisher says. So it has the same time whenever it is delivered again, and is stored once. A proof
+    /// from the future is not used: the clock of the broker is wrong.
+    pub fn date_by_proof(&self, outcome: ParseOutcome, delivery: &Delivery) -> ParseOutcome {
+        let Some(proven) = delivery.publisher.proven() else { return outcome };
+        let ParseOutcome::Parsed(mut parsed) = outcome else { return outcome };
+        if parsed.time.is_some() {
+            return ParseOutcome::Parsed(parsed);
+        }
+        match self.plausible.objection(proven.at, delivery.received_at) {
+            None => parsed.time = Some(proven.at),
+            Some(objection) if proven.at < delivery.received_at => {
+                let detail = format!("without ts, the time at the broker counts: {objection}");
+                let refusal = Refusal::new(Reason::TimestampOutOfRange, detail);
+                return ParseOutcome::Refused(refusal, parsed.rejected_fields());
+            }
+            Some(_) => {}
+        }
+        ParseOutcome::Parsed(parsed)
+    }
+
     fn parse_fields(
         &self,
         delivery: &Delivery,

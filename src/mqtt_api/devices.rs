@@ -30,14 +30,19 @@ use super::turns::{Sender, SenderGroup};
 use crate::config::Config;
 use crate::domain::device::{Device, RegistryAnswer};
 use crate::domain::exchange::{MAX_CORRELATION, OutgoingMessage, RequestMessage};
+use crate::domain::ids::DeviceKey;
+use crate::domain::ports::Outage;
+use crate::domain::publisher::Publisher;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::{Clock, Timestamp};
 use crate::http::api::problem::{Problem, ProblemKind};
-use crate::ingest::authorize::judge::AuthRequirements;
+use crate::ingest::authorize::judge::{AuthRequirements, Authentication, PublishedBy};
 use crate::ingest::grants::lookup::GrantLookup;
+use crate::ingest::publisher::ProofVerifier;
 use crate::store::connection::database::Database;
 use crate::store::registry::directory::PgDirectory;
 use crate::telemetry::certificates::CertificateMetrics;
+use crate::telemetry::ingest::ProofMetrics;
 use crate::telemetry::mqtt_api::{MqttApiMetrics, RequestDrop};
 use address::RequestAddress;
 use budget::{DeviceBudgets, Verdict};
@@ -63,6 +68,7 @@ pub struct DeviceApi {
     services: DeviceServices,
     registry: GrantLookup<PgDirectory>,
     requirements: AuthRequirements,
+    proofs: Mutex<ProofVerifier>,
     budgets: Mutex<DeviceBudgets>,
     patience: DatabasePatience,
     metrics: MqttApiMetrics,
@@ -88,13 +94,14 @@ impl DeviceApi {
         config: Arc<Config>,
         database: &Database,
         registry: GrantLookup<PgDirectory>,
-        metrics: MqttApiMetrics,
+        (metrics, proofs): (MqttApiMetrics, ProofMetrics),
         certificates: CertificateMetrics,
         clock: Clock,
     ) -> Self {
         let database = database.with_own_pool(CONNECTIONS, PATIENCE);
         Self {
             requirements: AuthRequirements::from(&config.ingest),
+            proofs: Mutex::new(ProofVerifier::new(&config.ingest.proofs, proofs)),
             budgets: Mutex::new(DeviceBudgets::new(&config.mqtt_api)),
             patience: DatabasePatience::new(clock),
             services: DeviceServices { config, database, certificates },
@@ -171,12 +178,18 @@ impl DeviceApi {
             return Err(Problem::new(ProblemKind::BadRequest, detail).into());
         }
         let route = DeviceRoute::named(&address.route);
+        let publisher = self.publisher_of(request);
         let found = self.registry.of(&address.device).await;
+        let gateway = self.gateway_of(&publisher, &address.device).await;
         let now = (self.clock)();
         let (registered, route) = match (found, route) {
             (Ok(answer), route) => {
                 let proves_itself = route.is_some_and(|route| route.proves_itself(&read.params));
-                (self.authenticate(&answer, &read, proves_itself, now)?, route)
+                let gateway = gateway.map_err(Problem::from)?;
+                let sender = PublishedBy { publisher: &publisher, gateway: gateway.as_ref() };
+                let identity = address.device.identity();
+                let identified = self.requirements.identify(sender, identity, &answer);
+                (self.authenticate(identified, &read, proves_itself, now)?, route)
             }
             // The time needs no database, and is given to everyone who may send the request.
             (Err(_), Some(DeviceRoute::Time)) => (None, route),
@@ -189,6 +202,7 @@ impl DeviceApi {
             services: &self.services,
             device: &address.device,
             registered: registered.as_ref(),
+            publisher,
             token: read.token,
             params: read.params,
             received_at: request.received_at,
@@ -201,18 +215,41 @@ impl DeviceApi {
         self.patience.run(routes::answer(route, &call)).await
     }
 
+    /// Who published a request.
+    fn publisher_of(&self, request: &RequestMessage) -> Publisher {
+        if request.cut_from.is_some() {
+            // The proof covers the whole payload.
+            return Publisher::Missing;
+        }
+        // The keys behind a poisoned lock are still valid.
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.publisher(&request.properties, &request.topic, &request.payload)
+    }
+
+    /// The registry's answer for a publisher that is a gateway.
+    async fn gateway_of(
+        &self,
+        publisher: &Publisher,
+        device: &DeviceKey,
+    ) -> Result<Option<RegistryAnswer>, Outage> {
+        match self.requirements.gateway(publisher, device.identity()) {
+            Some(gateway) => self.registry.of(&gateway).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The registered device, if it may send requests. A request that `proves_itself` needs neither
     /// a token nor a valid certificate.
     fn authenticate(
         &self,
-        answer: &RegistryAnswer,
+        identified: Result<(&Device, Option<Authentication>), Refusal>,
         read: &DeviceRequest,
         proves_itself: bool,
         now: Timestamp,
     ) -> Result<Option<Device>, Rejection> {
         let judge = || -> Result<Device, Refusal> {
-            let device = answer.active()?;
-            if !proves_itself {
+            let (device, proven) = identified?;
+            if !proves_itself && proven.is_none() {
                 self.requirements.authenticate(&read.token, device, now)?;
             }
             Ok(device.clone())

@@ -184,6 +184,7 @@ mod tests {
             expires_in: None,
             response_topic: None,
             correlation: None,
+            properties: Bytes::new(),
             received_at: Timestamp::default(),
             connection: ConnectionId(1),
         })

@@ -5,6 +5,7 @@
 //! It registers nothing, and shows no token and no hash. A token is taken over only where every kept
 //! message of the device carries the same one or none, and no other device has it.
 
+use sluice_shared::proof::ShortFingerprint;
 use uuid::Uuid;
 
 use super::{Quarantine, by_id};
@@ -337,7 +338,12 @@ fn devices(
     // No token has this hash.
     let made = Device { token: Some(TokenHash([0; 32])), ..plain.clone() };
     let now = clock();
-    let window = CertificateWindow { not_before: now, not_after: now.plus_seconds(VALID_SECONDS) };
+    let window = CertificateWindow {
+        id: Uuid::nil(),
+        fingerprint: ShortFingerprint([0; 16]),
+        not_before: now,
+        not_after: now.plus_seconds(VALID_SECONDS),
+    };
     let theirs = token.map(|token| Device { token: Some(token), ..plain.clone() });
     let certified = Device { certificates: [window].into(), ..plain };
     let mut devices = vec![(NewProof::NewToken, Some(made))];

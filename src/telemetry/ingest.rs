@@ -46,6 +46,17 @@ metrics! {
     }
 }
 
+/// The examined proofs of publishers.
+#[derive(Clone, Debug)]
+pub struct ProofMetrics {
+    /// Valid.
+    pub valid: IntCounter,
+    /// Messages without one.
+    pub missing: IntCounter,
+    /// Not valid.
+    pub invalid: IntCounter,
+}
+
 /// A gauge of one lane.
 pub type LaneGauge = prometheus::IntGauge;
 
@@ -66,6 +77,8 @@ pub struct IngestMetrics {
     pub links: LinkIngestMetrics,
     /// The lanes, if there are several.
     pub lanes: LaneMetrics,
+    /// The proofs of publishers.
+    pub proofs: ProofMetrics,
     by_reason: Vec<IntCounter>,
 }
 
@@ -75,6 +88,23 @@ impl LaneMetrics {
     /// The gauge of the messages that wait for this lane, counted from 0.
     pub fn waiting_in(&self, lane: usize) -> LaneGauge {
         self.waiting.with_label_values(&[(lane + 1).to_string()])
+    }
+}
+
+// === impl ProofMetrics ===
+
+impl ProofMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let results = IntCounterVec::new(
+            Opts::new("sluice_proofs_total", "Examined proofs of publishers, by result."),
+            &["result"],
+        )?;
+        registry.register(Box::new(results.clone()))?;
+        Ok(Self {
+            valid: results.with_label_values(&["valid"]),
+            missing: results.with_label_values(&["missing"]),
+            invalid: results.with_label_values(&["invalid"]),
+        })
     }
 }
 
@@ -101,6 +131,7 @@ impl IngestMetrics {
             ignored: results.with_label_values(&["ignored"]),
             links: LinkIngestMetrics::new(registry)?,
             lanes: LaneMetrics::register(registry)?,
+            proofs: ProofMetrics::new(registry)?,
             by_reason: Reason::ALL
                 .iter()
                 .map(|reason| reasons.with_label_values(&[reason.label()]))

@@ -33,6 +33,7 @@ use sluice::domain::batch::Batch;
 use sluice::domain::ids::DeviceKey;
 use sluice::domain::message::{CommandAck, CommandVerdict, Delivery, Reading, ShadowReport};
 use sluice::domain::ports::Sink;
+use sluice::domain::publisher::Publisher;
 use sluice::domain::time::Timestamp;
 use sluice::store::batch::sink::PgSink;
 use sluice::store::connection::database::Database;
@@ -140,6 +141,7 @@ fn deliver(batch: &mut Batch, device: &DeviceKey, msg_type: &str, payload: &[u8]
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher: Publisher::default(),
         replay: None,
         arrival: None,
     });
@@ -162,6 +164,7 @@ fn add_reading(batch: &mut Batch, name: &str, metrics: &[u8]) {
         metrics: Bytes::copy_from_slice(metrics),
         extra: None,
         link: None,
+        certificate: None,
     });
 }
 

@@ -80,6 +80,7 @@ fn size_of(request: &RequestMessage) -> usize {
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
     request.topic.len()
         + request.payload.len()
+        + request.properties.len()
         + length(&request.response_topic)
         + length(&request.correlation)
 }
@@ -106,6 +107,7 @@ fn request_of(
         expires_in,
         response_topic: response_topic.as_deref().map(copy),
         correlation: correlation.as_deref().map(copy),
+        properties: copy(&publish.properties),
         received_at,
         connection,
     }

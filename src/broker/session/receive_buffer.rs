@@ -14,6 +14,7 @@ use crate::broker::transport::packets::Publish;
 use crate::broker::transport::publish_properties::PublishProperties;
 use crate::domain::exchange::MAX_CORRELATION;
 use crate::domain::message::{AckToken, ConnectionId, Delivery};
+use crate::domain::publisher::Publisher;
 use crate::domain::time::Timestamp;
 use crate::telemetry::broker::BrokerMetrics;
 
@@ -94,6 +95,7 @@ impl ReceiveBuffer {
             maybe_repeated,
             ack,
             correlation: correlation(&properties),
+            publisher: Publisher::Unread(properties),
             replay: None,
             arrival: None,
         });

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use crate::config::sections::certificates::CnFormat;
 use crate::config::sections::issuer::{IssuerConfig, IssuerKeySource};
+use crate::config::sections::plugin::PublisherProof;
 use crate::config::sections::public::websocket_origin;
 use crate::config::sections::replica::ends_in_ordinal;
 use crate::config::values::Config;
@@ -51,7 +52,9 @@ impl Config {
 // === who is authenticated ===
 
 fn no_authentication(config: &Config) -> Option<String> {
-    let is_open = !config.ingest.cert_auth_enabled && !config.ingest.require_token;
+    let is_open = !config.ingest.cert_auth_enabled
+        && !config.ingest.require_token
+        && config.plugin.proof != PublisherProof::Require;
     is_open.then(|| {
         "CERT_AUTH_ENABLED=0 and REQUIRE_TOKEN=0: Sluice accepts the messages of every registered device without \
          proof of who sent them; set one of the two to 1, except for development"
@@ -307,6 +310,11 @@ mod tests {
             &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "ws://[::1]:9002/")],
             &[("PUBLIC_BIND", "127.0.0.1:8081"), ("PUBLIC_WEBSOCKET_URL", "wss://b.example")],
             &[("REQUIRE_TOKEN", "0"), ("CERT_AUTH_ENABLED", "1")],
+            &[
+                ("REQUIRE_TOKEN", "0"),
+                ("PUBLISHER_PROOF", "require"),
+                ("PUBLISHER_PROOF_SECRET", "0123456789abcdef0123456789abcdef"),
+            ],
             &[("MQTT_SHARE_GROUP", "g"), ("MQTT_CLIENT_ID", "sluice-0")],
         ] {
             assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::plugin::ProofSettings;
 use crate::config::load::reader::SettingReader;
 use crate::config::setting::{Setting, SettingKind};
 use crate::domain::rate_limit::RateLimit;
@@ -49,6 +50,8 @@ pub struct IngestConfig {
     pub quarantine_replay_rps: u32,
     /// `KEEP_EXTRA_FIELDS`.
     pub keep_extra_fields: bool,
+    /// The settings of the proofs of publishers, which are in the section of the plugin.
+    pub proofs: ProofSettings,
 }
 
 /// Batches in flight: one being written and one ready behind it. More would only wait longer, so it
@@ -209,6 +212,8 @@ impl IngestConfig {
             quarantine_max_per_minute: reader.whole("QUARANTINE_MAX_PER_MINUTE"),
             quarantine_replay_rps: reader.whole("QUARANTINE_REPLAY_RPS"),
             keep_extra_fields: reader.switch("KEEP_EXTRA_FIELDS"),
+            // Those of the plugin are read later.
+            proofs: ProofSettings::off(),
         }
     }
 }

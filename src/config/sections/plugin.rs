@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::names;
 use crate::config::load::reader::SettingReader;
@@ -35,6 +36,21 @@ pub struct PluginConfig {
     pub proof_secret: Option<Secret>,
     /// `PUBLISHER_PROOF_SECRET_PREVIOUS`.
     pub previous_proof_secret: Option<Secret>,
+    /// `PUBLISHER_GATEWAYS`.
+    pub gateways: Arc<[Box<str>]>,
+}
+
+/// What ingest needs to verify proofs, and to decide with them.
+#[derive(Clone, Debug)]
+pub struct ProofSettings {
+    /// `PUBLISHER_PROOF`.
+    pub mode: PublisherProof,
+    /// `PUBLISHER_PROOF_SECRET`.
+    pub secret: Option<Secret>,
+    /// `PUBLISHER_PROOF_SECRET_PREVIOUS`.
+    pub previous: Option<Secret>,
+    /// `PUBLISHER_GATEWAYS`: identities that may publish for every device.
+    pub gateways: Arc<[Box<str>]>,
 }
 
 /// What a message needs beside its topic and payload.
@@ -51,6 +67,11 @@ pub enum PublisherProof {
 const UIDS: SettingKind = SettingKind::Text(SettingRule {
     allowed: "user ids (numbers) separated by commas",
     holds: |text| names::is_list(text) && text.split(',').all(|uid| uid_of(uid).is_some()),
+});
+
+const GATEWAYS: SettingKind = SettingKind::Text(SettingRule {
+    allowed: "identities at the broker, such as acme/device/gateway-1, separated by commas",
+    holds: names::is_list,
 });
 
 const PROOF_SECRET: SettingKind = SettingKind::Secret(SettingRule {
@@ -93,6 +114,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "The secret before the last change of PUBLISHER_PROOF_SECRET: proofs made with it stay valid. Remove it when no message \
          from before the change waits at the broker.",
     ),
+    Setting::optional(
+        "PUBLISHER_GATEWAYS",
+        GATEWAYS,
+        "The identities at the broker that may publish for every device, such as acme/device/gateway-1. A message that another \
+         identity than its device is proven to have published is refused. Used with PUBLISHER_PROOF=prefer and require.",
+    ),
 ];
 
 // === impl PluginConfig ===
@@ -105,15 +132,28 @@ impl PluginConfig {
             _ => PublisherProof::Off,
         };
         let uids = reader.optional_text("PLUGIN_PEER_UIDS");
+        let gateways = reader.optional_text("PUBLISHER_GATEWAYS").unwrap_or_default();
+        let gateways = gateways.split(',').map(str::trim).filter(|name| !name.is_empty());
         let config = Self {
             socket: reader.path("PLUGIN_SOCKET"),
             peer_uids: uids.map(|list| list.split(',').filter_map(uid_of).collect()),
             proof,
             proof_secret: reader.secret("PUBLISHER_PROOF_SECRET"),
             previous_proof_secret: reader.secret("PUBLISHER_PROOF_SECRET_PREVIOUS"),
+            gateways: gateways.map(Into::into).collect(),
         };
         config.check(reader);
         config
+    }
+
+    /// What ingest needs of it.
+    pub(crate) fn proofs(&self) -> ProofSettings {
+        ProofSettings {
+            mode: self.proof,
+            secret: self.proof_secret.clone(),
+            previous: self.previous_proof_secret.clone(),
+            gateways: Arc::clone(&self.gateways),
+        }
     }
 
     fn check(&self, reader: &mut SettingReader) {
@@ -141,6 +181,15 @@ impl PluginConfig {
                 "it is used only with a socket: set PLUGIN_SOCKET, or remove it",
             );
         }
+    }
+}
+
+// === impl ProofSettings ===
+
+impl ProofSettings {
+    /// Proofs are not read.
+    pub fn off() -> Self {
+        Self { mode: PublisherProof::Off, secret: None, previous: None, gateways: [].into() }
     }
 }
 

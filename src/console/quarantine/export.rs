@@ -23,7 +23,7 @@ const ROWS_OF_A_CALL: &str = "1000";
 /// The most calls for one file: it has at most 10,000 rows.
 const CALLS_MAX: usize = 10;
 
-const HEAD: [&str; 12] = [
+const HEAD: [&str; 13] = [
     "id",
     "quarantined_at",
     "received_at",
@@ -36,6 +36,7 @@ const HEAD: [&str; 12] = [
     "payload_bytes",
     "replayed_at",
     "replay_attempts",
+    "publisher",
 ];
 
 pub(super) async fn file(
@@ -78,6 +79,7 @@ fn push(text: &mut CsvText, row: &EventView) {
         row.payload_bytes.to_string(),
         row.replayed_at.map(time).unwrap_or_default(),
         row.replay_attempts.to_string(),
+        row.publisher.clone().unwrap_or_default(),
     ];
     text.row(cells.iter().map(String::as_str));
 }

@@ -29,6 +29,12 @@ pub(crate) enum FixPlace {
     Sender,
 }
 
+const UNPROVEN: &str = "Connect the device to a listener that loads the broker's plugin, or find out who publishes elsewhere. Messages without a proof \
+     stay refused while PUBLISHER_PROOF is require.";
+
+const MISMATCH: &str = "Find out why this identity publishes for another device. If it is a gateway, add it to PUBLISHER_GATEWAYS, \
+     and replay.";
+
 /// The fix of each reason.
 pub(crate) const fn fix_of(reason: Reason) -> ReasonFix {
     use FixPlace::{AddDevices, Device, Sender, Setting, Tenant};
@@ -56,6 +62,8 @@ pub(crate) const fn fix_of(reason: Reason) -> ReasonFix {
             "Set the clock of the device. For old data raise MAX_AGE_DAYS, and replay.",
             Setting("MAX_AGE_DAYS"),
         ),
+        Reason::PublisherUnproven => (UNPROVEN, Setting("PUBLISHER_PROOF")),
+        Reason::PublisherMismatch => (MISMATCH, Setting("PUBLISHER_GATEWAYS")),
         Reason::TenantSuspended => ("Activate the tenant, and replay.", Tenant),
         Reason::UnregisteredDevice => (
             "Add the devices to the registry, and replay. Where Sluice requires a token, a device also needs its token or a \

@@ -5,6 +5,7 @@ use crate::broker::exchange::{ExchangeEnds, exchange};
 use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::message::ConnectionId;
 use crate::domain::ports::{Newcomer, Outage};
+use crate::domain::publisher::Publisher;
 use crate::telemetry::metrics::Metrics;
 
 fn delivery(topic: &'static str, payload: &'static str) -> Delivery {
@@ -19,6 +20,7 @@ fn delivery(topic: &'static str, payload: &'static str) -> Delivery {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher: Publisher::default(),
         replay: None,
         arrival: None,
     }

@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sluice_shared::proof::ShortFingerprint;
 
 use super::links::{links_file, no_link};
 use super::quarantine::EventPath;
 use crate::clock;
 use crate::config::sections::ingest::IngestConfig;
+use crate::domain::hex;
 use crate::domain::link::LinkName;
 use crate::domain::message::Delivery;
+use crate::domain::publisher::{ProvenPublisher, Publisher};
 use crate::domain::time::Timestamp;
 use crate::http::api::extract::{Call, Json, NoBody, NoParams};
 use crate::http::api::params::Param;
@@ -32,6 +35,10 @@ pub(crate) struct Message {
     topic: String,
     /// The payload as text.
     payload: String,
+    /// The identity at the broker that the message is proven to come from; without it the message has no proof.
+    publisher: Option<String>,
+    /// With `publisher`: the SHA-256 fingerprint of its certificate, 64 hexadecimal digits.
+    publisher_certificate: Option<String>,
     /// The link that would deliver the message; without it, the local broker would.
     link: Option<Param<LinkName>>,
     /// With `link`: the Content Type of the message.
@@ -84,14 +91,15 @@ pub(crate) async fn explain(
 
 impl Message {
     async fn delivery(self, api: &Api, now: Timestamp) -> Result<Delivery, Problem> {
-        let Self { topic, payload, link, content_type, properties } = self;
+        let publisher = self.publisher(now)?;
+        let Self { topic, payload, link, content_type, properties, .. } = self;
         let payload = Bytes::from(payload);
         let Some(Param(name)) = link else {
             if content_type.is_some() || properties.is_some() {
                 let detail = "expected `link`, too: the message of a device has neither content type nor properties";
                 return Err(Problem::field("link", detail));
             }
-            return Ok(of_device(topic, payload, now));
+            return Ok(of_device(topic, payload, publisher, now));
         };
         let set = links_file(api).await?.unwrap_or_default();
         let link = set.find(name.as_str()).ok_or_else(|| no_link(&name))?;
@@ -102,6 +110,23 @@ impl Message {
         let properties = properties.unwrap_or_default().into_iter().collect();
         let message = SampleMessage { topic, payload, content_type, properties };
         Ok(message.delivery(link, &node, now))
+    }
+}
+
+impl Message {
+    /// The publisher that the daemon would find.
+    fn publisher(&self, at: Timestamp) -> Result<Publisher, Problem> {
+        let Some(identity) = self.publisher.clone() else { return Ok(Publisher::Missing) };
+        let fingerprint = match &self.publisher_certificate {
+            None => None,
+            Some(text) => {
+                let whole: Option<[u8; 32]> = hex::decode(text);
+                let detail = "expected 64 hexadecimal digits in lower case";
+                let whole = whole.ok_or_else(|| Problem::field("publisher_certificate", detail))?;
+                Some(ShortFingerprint::of(&whole))
+            }
+        };
+        Ok(Publisher::Proven(ProvenPublisher { identity: identity.into(), fingerprint, at }))
     }
 }
 
@@ -158,6 +183,10 @@ fn label(verdict: ExplainVerdict) -> &'static str {
 
 fn in_words(proof: Authentication) -> &'static str {
     match proof {
+        Authentication::Proof(Some(_)) => {
+            "the broker's plugin proves that the device published it, with a valid certificate"
+        }
+        Authentication::Proof(None) => "the broker's plugin proves that the device published it",
         Authentication::Certificate => "the device has a valid certificate",
         Authentication::Token(_) => "the token is the device's own",
         Authentication::Link => "the link is authenticated by its own login",
@@ -167,7 +196,7 @@ fn in_words(proof: Authentication) -> &'static str {
     }
 }
 
-fn of_device(topic: String, payload: Bytes, now: Timestamp) -> Delivery {
+fn of_device(topic: String, payload: Bytes, publisher: Publisher, now: Timestamp) -> Delivery {
     Delivery {
         topic: topic.into(),
         payload,
@@ -179,6 +208,7 @@ fn of_device(topic: String, payload: Bytes, now: Timestamp) -> Delivery {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher,
         replay: None,
         arrival: None,
     }

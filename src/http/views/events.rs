@@ -33,6 +33,8 @@ view! {
         link: Option<String>,
         /// How many replays refused the message again.
         replay_attempts: i32,
+        /// The identity at the broker that is proven to have published the message; null: not proven.
+        publisher: Option<String>,
     }
 }
 
@@ -56,12 +58,13 @@ mod tests {
             replayed_at: None,
             link: Some("azure".into()),
             replay_attempts: 2,
+            publisher: Some("acme/device/pump-1".into()),
         };
         let expected = concat!(
             r#"{"id":"00000000-0000-0000-0000-000000000001","quarantined_at":"2026-11-02T00:00:00Z","#,
             r#""received_at":"2026-11-01T00:00:00Z","topic":"odd","tenant_id":null,"#,
             r#""device_id":"pump-1","reason":"BAD_PAYLOAD","detail":"not JSON","payload_bytes":7,"#,
-            r#""replayed_at":null,"link":"azure","replay_attempts":2}"#
+            r#""replayed_at":null,"link":"azure","replay_attempts":2,"publisher":"acme/device/pump-1"}"#
         );
         assert_eq!(json_of::<_, EventView>(event), expected);
     }

@@ -34,6 +34,8 @@ view! {
         message_id: Uuid,
         /// The link that the message came from; null: the local broker.
         link: Option<String>,
+        /// The certificate that the publisher is proven to have logged in with; null: not proven, or without a certificate.
+        certificate_id: Option<Uuid>,
     }
 }
 
@@ -73,12 +75,13 @@ mod tests {
             extra: None,
             message_id: Uuid::from_u128(1),
             link: None,
+            certificate_id: None,
         };
         let expected = concat!(
             r#"{"time":"2026-11-01T00:00:00Z","received_at":"2026-11-02T00:00:00Z","tenant_id":"acme","#,
             r#""device_id":"pump-1","site_id":"north","msg_type":"telemetry","seq":7,"#,
             r#""metrics":{"t": 12345678901234567890.123},"extra":null,"#,
-            r#""message_id":"00000000-0000-0000-0000-000000000001","link":null}"#
+            r#""message_id":"00000000-0000-0000-0000-000000000001","link":null,"certificate_id":null}"#
         );
         assert_eq!(json_of::<_, TelemetryView>(row), expected);
     }

@@ -3,6 +3,8 @@
 //!
 //! It decides nothing about the sender.
 
+use uuid::Uuid;
+
 use super::Authorizer;
 use crate::domain::batch::Batch;
 use crate::domain::message::{CommandAck, Delivery, Reading, ShadowReport, Site};
@@ -19,7 +21,7 @@ impl<D: Directory> Authorizer<D> {
         origin: usize,
         delivery: &Delivery,
         parsed: Parsed,
-        grant: &Grant,
+        (grant, certificate): (&Grant, Option<Uuid>),
     ) {
         let device = grant.device.clone();
         let (time, received_at) = (parsed.time, delivery.received_at);
@@ -44,6 +46,7 @@ impl<D: Directory> Authorizer<D> {
                     extra,
                     message_id,
                     link: delivery.link().cloned(),
+                    certificate,
                 });
             }
             ParsedBody::Shadow { reported, version } => {
@@ -60,7 +63,7 @@ impl<D: Directory> Authorizer<D> {
 
     /// Whether this message is already in a batch; records it if not. Only for messages without a
     /// key in the unique index: refused ones, and those without a `ts`.
-    pub(super) fn is_redelivery(&mut self, delivery: &Delivery, message_id: uuid::Uuid) -> bool {
+    pub(super) fn is_redelivery(&mut self, delivery: &Delivery, message_id: Uuid) -> bool {
         let Some(ack) = &delivery.ack else { return false };
         let packet = (ack.connection.link(), ack.packet_id);
         if delivery.redelivered && self.recent.contains(packet, message_id) {

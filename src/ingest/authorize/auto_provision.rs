@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::judge::AuthRequirements;
+use super::judge::{AuthRequirements, PublishedBy};
 use crate::domain::batch::RejectedFields;
 use crate::domain::device::{Device, DeviceStatus, RegistryAnswer, Windows};
 use crate::domain::ids::{DeviceKey, is_addressable};
@@ -14,7 +14,7 @@ use crate::domain::ports::Newcomer;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::ingest::candidate::Candidate;
-use crate::ingest::parse::parsed::Parsed;
+use crate::ingest::parse::parsed::{Parsed, TokenField};
 
 /// Most devices registered in a minute, so that a flood of invented names fills the registry no
 /// faster. The others stay unknown until a later minute.
@@ -38,8 +38,9 @@ struct Budget {
 /// The registry answer after this message registers an unknown device; `None` if the message would
 /// still be refused.
 pub fn once_enrolled(
-    requirements: AuthRequirements,
+    requirements: &AuthRequirements,
     parsed: &Parsed,
+    sender: PublishedBy<'_>,
     answer: &RegistryAnswer,
     now: Timestamp,
 ) -> Option<RegistryAnswer> {
@@ -50,14 +51,15 @@ pub fn once_enrolled(
         return None;
     }
     // A device without a token would keep the real one out, whose first message brings the token.
-    if parsed.is_from_link && requirements.token {
+    let has_token = !parsed.is_from_link && parsed.token != TokenField::Absent;
+    if requirements.token && !has_token {
         return None;
     }
     let (site, token) = registered_fields(parsed);
     let site = site.map(Into::into);
     let device = Device { status: DeviceStatus::Active, site, token, certificates: Windows::new() };
     let enrolled = RegistryAnswer { tenant_suspended: false, device: Some(device) };
-    requirements.judge(parsed, &enrolled, now).is_ok().then_some(enrolled)
+    requirements.judge(parsed, sender, &enrolled, now).is_ok().then_some(enrolled)
 }
 
 /// The site and the token that a device is registered with. What comes over a link sets no token: it
@@ -81,8 +83,15 @@ impl Enrollment {
     }
 
     /// Whether this message may register a device that was unknown.
-    pub fn accepts(&self, parsed: &Parsed, answer: &RegistryAnswer, now: Timestamp) -> bool {
-        self.budget.is_left(now) && once_enrolled(self.requirements, parsed, answer, now).is_some()
+    pub fn accepts(
+        &self,
+        parsed: &Parsed,
+        sender: PublishedBy<'_>,
+        answer: &RegistryAnswer,
+        now: Timestamp,
+    ) -> bool {
+        self.budget.is_left(now)
+            && once_enrolled(&self.requirements, parsed, sender, answer, now).is_some()
     }
 
     /// Unknown devices to register, each with the fields of its first valid message.
@@ -100,9 +109,11 @@ impl Enrollment {
             .map(|(key, answer)| (key.identity(), (key, answer)))
             .collect();
         let mut newcomers = Vec::new();
-        for parsed in candidates.iter().filter_map(Candidate::parsed) {
+        for candidate in candidates {
+            let Some(parsed) = candidate.parsed() else { continue };
             let Some(&(key, answer)) = unknown.get(parsed.identity()) else { continue };
-            if once_enrolled(self.requirements, parsed, answer, now).is_some() {
+            let sender = candidate.sender();
+            if once_enrolled(&self.requirements, parsed, sender, answer, now).is_some() {
                 let (site, token) = registered_fields(parsed);
                 newcomers.push(Newcomer { key: key.clone(), site, token });
                 unknown.remove(parsed.identity());

@@ -7,9 +7,12 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sluice_shared::proof::ShortFingerprint;
+use uuid::Uuid;
 
 use super::Grant;
 use crate::domain::device::{CertificateWindow, Device, DeviceStatus, RegistryAnswer};
+use crate::domain::hex;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 
@@ -34,9 +37,12 @@ pub struct GrantView {
     pub certificates: Vec<ValidityWindow>,
 }
 
-/// Validity of one certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One certificate, and when it is valid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidityWindow {
+    id: Uuid,
+    /// The first half of the fingerprint.
+    fingerprint: String,
     not_before: DateTime<Utc>,
     not_after: DateTime<Utc>,
 }
@@ -85,13 +91,24 @@ impl GrantView {
 
 impl From<&CertificateWindow> for ValidityWindow {
     fn from(window: &CertificateWindow) -> Self {
-        Self { not_before: window.not_before.to_utc(), not_after: window.not_after.to_utc() }
+        Self {
+            id: window.id,
+            fingerprint: hex::encode(&window.fingerprint.0),
+            not_before: window.not_before.to_utc(),
+            not_after: window.not_after.to_utc(),
+        }
     }
 }
 
 impl From<&ValidityWindow> for CertificateWindow {
     fn from(window: &ValidityWindow) -> Self {
-        Self { not_before: window.not_before.into(), not_after: window.not_after.into() }
+        Self {
+            id: window.id,
+            // No certificate has the fingerprint of an unreadable text.
+            fingerprint: ShortFingerprint(hex::decode(&window.fingerprint).unwrap_or_default()),
+            not_before: window.not_before.into(),
+            not_after: window.not_after.into(),
+        }
     }
 }
 
@@ -107,8 +124,12 @@ mod tests {
     #[test]
     fn the_view_decides_like_the_grant_and_contains_no_hash() {
         let second = Timestamp::from_micros(MICROS_PER_SECOND);
-        let window =
-            CertificateWindow { not_before: second, not_after: second.plus_seconds(1_000_000) };
+        let window = CertificateWindow {
+            id: Uuid::from_u128(7),
+            fingerprint: ShortFingerprint([9; 16]),
+            not_before: second,
+            not_after: second.plus_seconds(1_000_000),
+        };
         let token = TokenHash([0xab; 32]);
         let (status, site) = (DeviceStatus::Inactive, Some("north".into()));
         let device = Device { status, site, token: Some(token), certificates: [window].into() };

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::domain::publisher::Publisher;
 use crate::telemetry::metrics::Metrics;
 
 fn feed() -> LiveFeed {
@@ -33,6 +34,7 @@ fn delivery(device: u64) -> Delivery {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher: Publisher::default(),
         replay: None,
         arrival: None,
     }

@@ -9,6 +9,7 @@ use super::parsed::{ParseOutcome, Parsed, ParsedBody, TokenField};
 use crate::config::{Config, Sources};
 use crate::domain::link::LinkArrival;
 use crate::domain::message::{CommandVerdict, Delivery, ReplayOrigin};
+use crate::domain::publisher::Publisher;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 
@@ -33,6 +34,7 @@ fn delivery(topic: &str, payload: &[u8]) -> Delivery {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher: Publisher::default(),
         replay: None,
         arrival: None,
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::addressing::{Address, AddressFault, address};
 use crate::domain::link::{LinkArrival, LinkName};
 use crate::domain::message::Delivery;
+use crate::domain::publisher::Publisher;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::remote::RemoteMessage;
 use crate::domain::time::Timestamp;
@@ -75,6 +76,7 @@ impl Translation {
             maybe_repeated: message.dup,
             ack: message.ack,
             correlation: None,
+            publisher: Publisher::Missing,
             replay: None,
             arrival: Some(Box::new(arrival)),
         }

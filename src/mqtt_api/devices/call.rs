@@ -9,6 +9,7 @@ use super::reply::Rejection;
 use crate::config::Config;
 use crate::domain::device::Device;
 use crate::domain::ids::DeviceKey;
+use crate::domain::publisher::Publisher;
 use crate::domain::time::{Clock, Timestamp};
 use crate::downlink::DownlinkContext;
 use crate::http::api::problem::{Problem, ProblemKind};
@@ -33,6 +34,8 @@ pub(super) struct DeviceCall<'a> {
     pub device: &'a DeviceKey,
     /// What the registry knows of the device; `None` only for a route that needs no database.
     pub registered: Option<&'a Device>,
+    /// Who published the request.
+    pub publisher: Publisher,
     /// The `provision_token` of the request.
     pub token: TokenField,
     /// The payload without `id` and `provision_token`.

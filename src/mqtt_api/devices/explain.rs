@@ -53,6 +53,7 @@ pub(super) async fn answer(call: &DeviceCall<'_>) -> ReplyResult {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher: call.publisher.clone(),
         replay: None,
         arrival: None,
     };

@@ -134,8 +134,8 @@ impl From<Problem> for Rejection {
 impl From<&Refusal> for Rejection {
     fn from(refusal: &Refusal) -> Self {
         let kind = match refusal.reason {
-            Reason::TokenMissing => ProblemKind::ProofMissing,
-            Reason::TokenInvalid => ProblemKind::ProofWrong,
+            Reason::TokenMissing | Reason::PublisherUnproven => ProblemKind::ProofMissing,
+            Reason::TokenInvalid | Reason::PublisherMismatch => ProblemKind::ProofWrong,
             _ => ProblemKind::DeviceRefused,
         };
         let problem = Problem::new(kind, refusal.detail.clone());

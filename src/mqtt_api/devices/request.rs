@@ -119,6 +119,8 @@ pub(super) fn recover_id(payload: &[u8]) -> Option<RequestId> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::domain::message::ConnectionId;
     use crate::domain::time::Timestamp;
@@ -137,6 +139,7 @@ mod tests {
             expires_in: None,
             response_topic: None,
             correlation: None,
+            properties: Bytes::new(),
             received_at: Timestamp::default(),
             connection: ConnectionId(1),
         }

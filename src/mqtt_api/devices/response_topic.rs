@@ -40,6 +40,8 @@ fn own_topic(given: &[u8], root: &str) -> Option<PublishTopic> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::domain::message::ConnectionId;
     use crate::domain::time::Timestamp;
@@ -54,6 +56,7 @@ mod tests {
             expires_in: None,
             response_topic: response_topic.map(|text| text.to_owned().into()),
             correlation: None,
+            properties: Bytes::new(),
             received_at: Timestamp::default(),
             connection: ConnectionId(1),
         };

@@ -164,6 +164,7 @@ impl LastAttempt {
 mod tests {
     use super::*;
     use crate::domain::message::Delivery;
+    use crate::domain::publisher::Publisher;
     use crate::domain::time::Timestamp;
 
     const EVENT: Uuid = Uuid::from_u128(7);
@@ -180,6 +181,7 @@ mod tests {
             maybe_repeated: false,
             ack: None,
             correlation: None,
+            publisher: Publisher::default(),
             replay: None,
             arrival: None,
         };

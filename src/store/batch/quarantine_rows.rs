@@ -19,11 +19,12 @@ use crate::store::error::StoreError;
 
 /// The columns, in the order of [`fields`]; `quarantined_at` defaults to the database's time.
 const COPY: &str = "COPY quarantine_events \
-    (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id, link) \
+    (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, detail, payload, token_sha256, message_id, link, \
+    publisher, publisher_certificate) \
     FROM STDIN (FORMAT binary)";
 
 /// The fields of an event.
-pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 14] {
+pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 16] {
     [
         (ColumnKind::Id, |to, event| to.uuid(event.id)),
         (ColumnKind::Moment, |to, event| to.timestamp(event.row.received_at)),
@@ -40,6 +41,10 @@ pub(super) fn fields<'a>() -> [ColumnField<Event<'a>>; 14] {
         (ColumnKind::Id, |to, event| to.uuid(event.row.message_id)),
         (ColumnKind::Text, |to, event| {
             to.clean_text_or_null(event.row.link.as_ref().map(LinkName::as_str));
+        }),
+        (ColumnKind::Text, |to, event| to.clean_text_or_null(event.row.publisher.as_deref())),
+        (ColumnKind::Text, |to, event| {
+            to.clean_text_or_null(event.row.publisher_certificate.as_deref());
         }),
     ]
 }

@@ -10,11 +10,11 @@ use crate::store::error::StoreError;
 
 /// The columns, in the order of [`FIELDS`].
 const COPY: &str = "COPY telemetry \
-    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id) \
     FROM STDIN (FORMAT binary)";
 
 /// The fields of a row.
-pub(super) const FIELDS: [ColumnField<Reading>; 11] = [
+pub(super) const FIELDS: [ColumnField<Reading>; 12] = [
     (ColumnKind::Moment, |to, row| to.timestamp(row.time)),
     (ColumnKind::Moment, |to, row| to.timestamp(row.received_at)),
     (ColumnKind::Text, |to, row| to.bytes(row.device.tenant().as_bytes())),
@@ -28,6 +28,7 @@ pub(super) const FIELDS: [ColumnField<Reading>; 11] = [
     (ColumnKind::Text, |to, row| {
         to.bytes_or_null(row.link.as_ref().map(|link| link.as_str().as_bytes()));
     }),
+    (ColumnKind::Id, |to, row| to.uuid_or_null(row.certificate)),
 ];
 
 /// Copies all rows into the table; a duplicate or a refused row fails them all.

@@ -27,26 +27,27 @@ const BYTES_MAX: usize = 1 << 20;
 /// retries.
 const STATEMENT: &str = "WITH refused AS ( \
         INSERT INTO quarantine_events (id, received_at, event_ts, topic, tenant_id, device_id, site_id, msg_type, reason, \
-            detail, payload, token_sha256, message_id, link) \
+            detail, payload, token_sha256, message_id, link, publisher, publisher_certificate) \
         SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], \
-            $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::uuid[], $14::text[])), \
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::uuid[], $14::text[], $15::text[], \
+            $16::text[])), \
     counted AS ( \
         INSERT INTO quarantine_counters_minute AS c (bucket_minute, tenant_id, reason, cnt) \
-        SELECT * FROM unnest($15::timestamptz[], $16::text[], $17::text[], $18::bigint[]) \
+        SELECT * FROM unnest($17::timestamptz[], $18::text[], $19::text[], $20::bigint[]) \
         ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = c.cnt + excluded.cnt) \
     INSERT INTO telemetry \
-        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
-    SELECT * FROM unnest($19::timestamptz[], $20::timestamptz[], $21::text[], $22::text[], $23::text[], $24::text[], \
-        $25::bigint[], $26::jsonb[], $27::jsonb[], $28::uuid[], $29::text[])";
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id) \
+    SELECT * FROM unnest($21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::text[], \
+        $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[], $31::text[], $32::uuid[])";
 
 /// The parameters after those of the outbox.
 const FORWARDING: &str = concat!(
     "WITH ",
     enqueue!(),
     " INSERT INTO telemetry \
-        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id) \
     SELECT * FROM unnest($21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[], $25::text[], $26::text[], \
-        $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[], $31::text[])"
+        $27::bigint[], $28::jsonb[], $29::jsonb[], $30::uuid[], $31::text[], $32::uuid[])"
 );
 
 /// The same where one link has room; it writes nothing where the gate is closed.
@@ -54,9 +55,9 @@ const FORWARDING_ROOMY: &str = concat!(
     "WITH ",
     enqueue_roomy!(),
     " INSERT INTO telemetry \
-        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+        (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id) \
     SELECT * FROM unnest($17::timestamptz[], $18::timestamptz[], $19::text[], $20::text[], $21::text[], $22::text[], \
-        $23::bigint[], $24::jsonb[], $25::jsonb[], $26::uuid[], $27::text[]) WHERE EXISTS (SELECT FROM gate)"
+        $23::bigint[], $24::jsonb[], $25::jsonb[], $26::uuid[], $27::text[], $28::uuid[]) WHERE EXISTS (SELECT FROM gate)"
 );
 
 /// Whether [`write_forwarding`] can write `batch`: it has readings and rows for links, and nothing

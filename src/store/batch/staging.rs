@@ -22,7 +22,7 @@ const CREATE: &str =
     "CREATE TEMPORARY TABLE IF NOT EXISTS sluice_staging (LIKE telemetry) ON COMMIT DELETE ROWS";
 
 const COPY: &str = "COPY pg_temp.sluice_staging \
-    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
+    (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id) \
     FROM STDIN (FORMAT binary)";
 
 /// Moves the staged rows into `telemetry`, sorted by the unique key: two replicas with the same
@@ -32,8 +32,8 @@ macro_rules! move_staged {
     () => {
         "WITH moved AS (DELETE FROM pg_temp.sluice_staging RETURNING *) \
             INSERT INTO telemetry \
-            (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link) \
-            SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link \
+            (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id) \
+            SELECT time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, certificate_id \
             FROM moved ORDER BY tenant_id, device_id, time, message_id ON CONFLICT DO NOTHING RETURNING "
     };
 }

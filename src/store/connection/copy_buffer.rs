@@ -161,6 +161,14 @@ impl CopyBuffer {
         self.bytes.extend_from_slice(value.as_bytes());
     }
 
+    /// uuid or NULL.
+    pub fn uuid_or_null(&mut self, value: Option<Uuid>) {
+        match value {
+            Some(value) => self.uuid(value),
+            None => self.null(),
+        }
+    }
+
     fn eight_bytes(&mut self, value: i64) {
         self.length(8);
         self.bytes.extend_from_slice(&value.to_be_bytes());

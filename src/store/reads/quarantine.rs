@@ -7,12 +7,15 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
+use sluice_shared::proof::ShortFingerprint;
 use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
 
+use crate::domain::hex;
 use crate::domain::link::LinkArrival;
 use crate::domain::message::{Delivery, ReplayOrigin};
 use crate::domain::ports::Outage;
+use crate::domain::publisher::{ProvenPublisher, Publisher};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
@@ -51,6 +54,8 @@ pub struct EventSummary {
     pub link: Option<String>,
     /// How many replays refused it again.
     pub replay_attempts: i32,
+    /// The identity that is proven to have published it.
+    pub publisher: Option<String>,
 }
 
 /// A whole event. It has no serialized form, because it contains the hash of a token.
@@ -68,6 +73,8 @@ pub struct Record {
     pub payload: Bytes,
     /// Further fields that a replay needs.
     pub replay: ReplayOrigin,
+    /// The first half of the fingerprint of its publisher's certificate.
+    pub publisher_certificate: Option<ShortFingerprint>,
 }
 
 /// A row of the table.
@@ -80,6 +87,7 @@ struct EventRow {
     msg_type: Option<String>,
     payload: Vec<u8>,
     token_sha256: Option<String>,
+    publisher_certificate: Option<String>,
     message_id: Uuid,
 }
 
@@ -87,7 +95,7 @@ struct EventRow {
 macro_rules! summary_columns {
     () => {
         "id, quarantined_at, received_at, topic, tenant_id, device_id, reason, detail, octet_length(payload) AS payload_bytes,
-         replayed_at, link, replay_attempts"
+         replayed_at, link, replay_attempts, publisher"
     };
 }
 
@@ -146,7 +154,7 @@ pub async fn fetch(
     let mut query = QueryBuilder::new(concat!(
         "SELECT ",
         summary_columns!(),
-        ", event_ts, site_id, msg_type, payload, token_sha256, message_id FROM quarantine_events WHERE "
+        ", event_ts, site_id, msg_type, payload, token_sha256, publisher_certificate, message_id FROM quarantine_events WHERE "
     ));
     filter.push_to(&mut query);
     if let Some(after) = after {
@@ -282,6 +290,7 @@ impl Record {
             maybe_repeated: true,
             ack: None,
             correlation: None,
+            publisher: self.publisher(),
             replay: Some(Box::new(self.replay.clone())),
             arrival: self.arrival().map(Box::new),
         }
@@ -289,6 +298,17 @@ impl Record {
 }
 
 impl Record {
+    /// Who is proven to have published it: its proof was verified when it was received. Without a proof
+    /// it has none now.
+    fn publisher(&self) -> Publisher {
+        let Some(identity) = &self.summary.publisher else { return Publisher::Missing };
+        Publisher::Proven(ProvenPublisher {
+            identity: Bytes::copy_from_slice(identity.as_bytes()),
+            fingerprint: self.publisher_certificate,
+            at: self.summary.received_at.into(),
+        })
+    }
+
     /// Set for a message from a link.
     fn arrival(&self) -> Option<LinkArrival> {
         let link = self.summary.link.as_deref()?.parse().ok()?;
@@ -309,11 +329,16 @@ impl From<EventRow> for Record {
             msg_type: row.msg_type,
             payload: row.payload.into(),
             replay: ReplayOrigin { token, message_id: row.message_id },
+            publisher_certificate: row.publisher_certificate.as_deref().and_then(half),
         }
     }
 }
 
 // === private helpers ===
+
+fn half(fingerprint: &str) -> Option<ShortFingerprint> {
+    hex::decode(fingerprint).map(ShortFingerprint)
+}
 
 fn columns(events: &[QuarantineCursor]) -> (Vec<DateTime<Utc>>, Vec<Uuid>) {
     events.iter().map(|event| (event.at.to_utc(), event.id)).unzip()

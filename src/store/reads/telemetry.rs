@@ -49,6 +49,8 @@ pub struct TelemetryRow {
     pub message_id: Uuid,
     /// The link that the message came from.
     pub link: Option<String>,
+    /// The certificate that the publisher is proven to have logged in with.
+    pub certificate_id: Option<Uuid>,
 }
 
 /// How far back to look for the latest row of a device, in seconds: most devices have one in the
@@ -97,7 +99,8 @@ pub struct MetricBucket {
 /// The columns of a [`TelemetryRow`].
 macro_rules! columns {
     () => {
-        "time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link"
+        "time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id, link, \
+        certificate_id"
     };
 }
 

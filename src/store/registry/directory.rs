@@ -6,9 +6,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use sluice_shared::proof::ShortFingerprint;
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use crate::domain::device::{CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, RegistryAnswer};
+use crate::domain::device::{
+    CertificateWindow, Device, DeviceStatus, MAX_WINDOWS, RegistryAnswer, Windows,
+};
+use crate::domain::hex;
 use crate::domain::ids::DeviceKey;
 use crate::domain::ports::{Directory, Newcomer, Outage};
 use crate::domain::token::TokenHash;
@@ -16,19 +21,23 @@ use crate::store::connection::writer_connection::answer;
 
 /// Rows written by hand may contain `infinity`; the bounds keep such dates readable. A certificate
 /// with `retire_at` is valid until then, also while its row is still ACTIVE. A revoked certificate
-/// is never valid, whatever its row contains.
-const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends \
+/// is never valid, whatever its row contains. One that ended within a week is found too: the broker may
+/// have held messages since.
+const FIND: &str = "SELECT t.status = 'SUSPENDED', d.status, d.site_id, d.provision_token_hash, w.starts, w.ends, w.ids, w.fingerprints \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS requested (tenant_id, device_id, place) \
     LEFT JOIN tenants t ON t.tenant_id = requested.tenant_id \
     LEFT JOIN devices d ON d.tenant_id = requested.tenant_id AND d.device_id = requested.device_id \
     LEFT JOIN LATERAL ( \
         SELECT array_agg(greatest(best.not_before, '0001-01-01Z') ORDER BY best.not_after DESC) AS starts, \
-            array_agg(least(best.not_after, '9999-12-31Z') ORDER BY best.not_after DESC) AS ends \
-        FROM (SELECT c.not_before, least(c.not_after, c.retire_at) AS not_after FROM device_certificates c \
-            WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id AND c.status = 'ACTIVE' AND least(c.not_after, c.retire_at) > now() \
+            array_agg(least(best.not_after, '9999-12-31Z') ORDER BY best.not_after DESC) AS ends, \
+            array_agg(best.id ORDER BY best.not_after DESC) AS ids, \
+            array_agg(left(best.fingerprint_sha256, 32) ORDER BY best.not_after DESC) AS fingerprints \
+        FROM (SELECT c.id, c.fingerprint_sha256, c.not_before, least(c.not_after, c.retire_at) AS not_after FROM device_certificates c \
+            WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id AND least(c.not_after, c.retire_at) > now() - interval '7 days' \
+            AND (c.status = 'ACTIVE' OR c.status = 'EXPIRED' AND least(c.not_after, c.retire_at) <= now()) \
             AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.certificate_id = c.id) \
             AND NOT EXISTS (SELECT FROM revoked_certificates r WHERE r.issuer = c.issuer AND r.serial_number = c.serial_number) \
-            ORDER BY 2 DESC LIMIT $3) best \
+            ORDER BY 4 DESC, 1 LIMIT $3) best \
     ) w ON true \
     ORDER BY requested.place";
 
@@ -64,6 +73,8 @@ type DirectoryRow = (
     Option<String>,
     Option<Vec<DateTime<Utc>>>,
     Option<Vec<DateTime<Utc>>>,
+    Option<Vec<Uuid>>,
+    Option<Vec<String>>,
 );
 
 // === impl PgDirectory ===
@@ -115,7 +126,7 @@ fn registry_answer(
     key: &DeviceKey,
     sites: &mut HashSet<Arc<str>>,
 ) -> Result<RegistryAnswer, Outage> {
-    let (suspended, status, site, token, starts, ends) = row;
+    let (suspended, status, site, token, starts, ends, ids, fingerprints) = row;
     let tenant_suspended = suspended.unwrap_or(false);
     let Some(status) = status else {
         return Ok(RegistryAnswer { tenant_suspended, device: None });
@@ -131,8 +142,19 @@ fn registry_answer(
         .into_iter()
         .flatten()
         .zip(ends.into_iter().flatten())
-        .map(|(start, end)| CertificateWindow { not_before: start.into(), not_after: end.into() })
-        .collect();
+        .zip(ids.into_iter().flatten().zip(fingerprints.into_iter().flatten()))
+        .map(|((start, end), (id, fingerprint))| {
+            let half = hex::decode(&fingerprint);
+            let half = half.ok_or_else(|| unreadable_certificate(id))?;
+            let fingerprint = ShortFingerprint(half);
+            Ok(CertificateWindow {
+                id,
+                fingerprint,
+                not_before: start.into(),
+                not_after: end.into(),
+            })
+        })
+        .collect::<Result<Windows, Outage>>()?;
     let device =
         Device { status, site: site.map(|site| shared_site(site, sites)), token, certificates };
     Ok(RegistryAnswer { tenant_suspended, device: Some(device) })
@@ -152,5 +174,12 @@ fn shared_site(site: String, sites: &mut HashSet<Arc<str>>) -> Arc<str> {
 fn unreadable(key: &DeviceKey, column: &str) -> Outage {
     Outage(format!(
         "devices.{column} of device {key} has a value that Sluice cannot read; correct the row"
+    ))
+}
+
+/// As [`unreadable`], of a certificate.
+fn unreadable_certificate(id: Uuid) -> Outage {
+    Outage(format!(
+        "device_certificates.fingerprint_sha256 of certificate {id} has a value that Sluice cannot read; correct the row"
     ))
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use sluice::config::{Config, Sources};
 use sluice::domain::message::Delivery;
+use sluice::domain::publisher::Publisher;
 use sluice::domain::redact::redact;
 use sluice::domain::time::Timestamp;
 use sluice::ingest::parse::ParseLimits;
@@ -63,6 +64,7 @@ fn delivery(topic: &'static str, payload: Bytes) -> Delivery {
         maybe_repeated: false,
         ack: None,
         correlation: None,
+        publisher: Publisher::default(),
         replay: None,
         arrival: None,
     }

@@ -156,7 +156,7 @@ fn a_message_is_explained_check_by_check() {
         (&explained["accepted"], &explained["reason"]),
         (&false.into(), &"UNREGISTERED_DEVICE".into())
     );
-    assert_eq!(explained["checks"].as_array().unwrap().len(), 18);
+    assert_eq!(explained["checks"].as_array().unwrap().len(), 20);
     api.post("/tenants", &json!({ "tenant_id": "acme" })).ok(201);
     api.post("/tenants/acme/devices", &json!({ "device_id": "a" })).ok(201);
     assert_eq!(api.post("/explain", &message).ok(200)["accepted"], true);

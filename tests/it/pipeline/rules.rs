@@ -8,6 +8,7 @@ pub mod decisions;
 pub mod newcomers;
 pub mod once;
 pub mod payloads;
+pub mod proofs;
 pub mod rate;
 pub mod secrets;
 pub mod topics;

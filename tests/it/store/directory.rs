@@ -23,8 +23,9 @@ async fn answers_stand_in_the_order_of_the_questions() {
              status, not_before, not_after)
          SELECT gen_random_uuid(), 'a', 'full', encode(sha256(n::text::bytea), 'hex'), n, 'cn', 'ca',
              CASE n WHEN 20 THEN 'REVOKED' ELSE 'ACTIVE' END, CASE n WHEN 12 THEN '-infinity' ELSE '2020-01-01Z'::timestamptz END,
-             CASE n WHEN 12 THEN 'infinity' WHEN 13 THEN '2021-01-01Z' ELSE '2100-01-01Z'::timestamptz + n * interval '1 day' END
-         FROM generate_series(1, 20) n WHERE n < 14 OR n = 20",
+             CASE n WHEN 12 THEN 'infinity' WHEN 13 THEN '2021-01-01Z' 
+             ELSE '2100-01-01Z'::timestamptz + CASE WHEN n > 20 THEN n - 100 ELSE n END * interval '1 day' END
+         FROM generate_series(1, 60) n WHERE n < 14 OR n >= 20",
     );
     let directory = harness.store.directory();
     let asked = [

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectReturnCode, Login, Packet, PubAckReason, PubCompReason, PubRecReason, PubRel,
-    Publish,
+    Publish, PublishProperties,
 };
 use rumqttc::v5::mqttbytes::{Error as PacketError, QoS};
 
@@ -26,6 +26,8 @@ pub struct Message {
     pub payload: Bytes,
     pub qos: QoS,
     pub retain: bool,
+    /// User properties, in order.
+    pub properties: Vec<(String, String)>,
 }
 
 /// What became of a message.
@@ -57,11 +59,17 @@ impl Message {
     pub fn new(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Self {
         let (topic, payload) =
             (Bytes::copy_from_slice(topic.as_ref()), Bytes::copy_from_slice(payload.as_ref()));
-        Self { topic, payload, qos: QoS::AtLeastOnce, retain: false }
+        Self { topic, payload, qos: QoS::AtLeastOnce, retain: false, properties: Vec::new() }
     }
 
     pub fn qos(self, qos: QoS) -> Self {
         Self { qos, ..self }
+    }
+
+    /// Adds a user property.
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn retained(self) -> Self {
@@ -237,7 +245,10 @@ impl Message {
             topic,
             pkid: id,
             payload,
-            properties: None,
+            properties: (!self.properties.is_empty()).then(|| PublishProperties {
+                user_properties: self.properties.clone(),
+                ..PublishProperties::default()
+            }),
         }
     }
 }

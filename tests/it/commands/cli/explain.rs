@@ -71,7 +71,7 @@ fn each_message_is_explained_with_the_reason_it_would_get() {
 /// Every check before the refusal passed or was not needed, none behind it was made.
 fn assert_checks(answer: &Value, reason: Option<&str>) {
     let checks = answer["checks"].as_array().unwrap();
-    assert_eq!(checks.len(), 18);
+    assert_eq!(checks.len(), 20);
     let refused_at =
         checks.iter().position(|check| Some(check["check"].as_str().unwrap()) == reason);
     assert_eq!(refused_at.is_some(), reason.is_some(), "{answer:#}");

@@ -23,18 +23,20 @@ mod subscription;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::policy::file::PolicyFileError;
 use crate::clock;
 use crate::config::{Config, Effective};
+use crate::domain::registry_change::RegistryChange;
 use crate::http::{Api, EstTlsError, LiveDesk, Sessions};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
 use crate::link::file::{self, LinksFileError};
 use crate::link::settings::LinkSet;
+use crate::plugin_link::{PluginControl, SocketError};
 use crate::registry::guests::Guests;
 use crate::store::connection::database::{Database, OpenError};
 use crate::store::registry::change_feed::ChangeSignal;
@@ -50,6 +52,9 @@ const DISCONNECT_RESERVE: Duration = Duration::from_secs(3);
 
 /// Upper bound for open HTTP responses at the end, and again for closing the Postgres connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Registry changes that wait for a reader. Beyond this, it drops everything cached instead.
+const CHANGES_QUEUE: usize = 1024;
 
 /// Why the daemon did not start, or did not end cleanly.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +86,9 @@ pub enum RunError {
     /// A file of the EST listener is unusable.
     #[error(transparent)]
     Est(#[from] EstTlsError),
+    /// The socket of the broker's plugin is not available.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// Two metrics have one name: a defect of the program.
     #[error("the metrics cannot be registered: {0}; report this as a defect")]
     Metrics(String),
@@ -113,6 +121,10 @@ struct Daemon {
     has_new_link: Arc<Notify>,
     /// Notified when the registry may have changed.
     signal: ChangeSignal,
+    /// The changes of the registry.
+    changes: broadcast::Sender<RegistryChange>,
+    /// Orders for the broker's plugins.
+    plugins: PluginControl,
     /// Cancelled to stop reading new work.
     stop: CancellationToken,
     /// Cancelled to stop waiting for Postgres.
@@ -161,6 +173,8 @@ pub async fn run(
         links,
         has_new_link: Arc::default(),
         signal,
+        changes: broadcast::Sender::new(CHANGES_QUEUE),
+        plugins: PluginControl::default(),
         stop,
         abandon,
     };

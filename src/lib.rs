@@ -13,7 +13,7 @@
 //! [`pki`] signs certificates, [`registry`] issues and revokes them, [`access`] decides what a
 //! client may do at the broker, [`quarantine`] replays and discards refused messages, [`downlink`]
 //! publishes commands and desired documents to devices, [`link`] connects to other brokers and
-//! clouds, `doctor` examines all of it, [`http`] serves the API, the hooks and the ops endpoints, [`console`] the pages for a browser, and
+//! clouds, `plugin_link` serves the plugin of the broker, `doctor` examines all of it, [`http`] serves the API, the hooks and the ops endpoints, [`console`] the pages for a browser, and
 //! [`mqtt_api`] answers requests over MQTT. For the operator: [`cli`] is the command line, [`command`] what its commands share,
 //! [`sim`] the simulated fleets.
 //!
@@ -45,6 +45,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod mqtt_api;
 pub mod pki;
+mod plugin_link;
 mod quarantine;
 pub mod registry;
 mod sim;

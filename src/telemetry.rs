@@ -28,6 +28,7 @@ pub(crate) mod log_writer;
 pub(crate) mod logs;
 pub mod metrics;
 pub(crate) mod mqtt_api;
+pub mod plugin;
 pub(crate) mod pulse;
 pub(crate) mod replays;
 pub(crate) mod replicas;

@@ -3,6 +3,7 @@
 //! It decides nothing itself.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::listeners::listen;
 use super::{Daemon, RunError};
@@ -11,7 +12,7 @@ use crate::access::hooks::guest::GuestRefusal;
 use crate::access::hooks::logins::Logins;
 use crate::access::hooks::reserved_names::ReservedNames;
 use crate::access::hooks::subject::Subject;
-use crate::access::policy::reloading;
+use crate::access::policy::reloading::{self, ActivePolicy};
 use crate::access::tokens::cache::TokenCache;
 use crate::access::tokens::verify;
 use crate::clock;
@@ -25,8 +26,10 @@ use crate::http::{self, Hooks};
 use crate::ingest::grants::lookup::{GrantLookup, QueryGuard};
 use crate::lifecycle::Tasks;
 use crate::pki::certificate::Certificate;
+use crate::plugin_link::{LinkSources, PluginListener, Questions};
 use crate::registry::guests::Guests;
 use crate::store::access::logins::PgLogbook;
+use crate::store::certificates::valid_certificates::ValidCertificates;
 use crate::store::registry::directory::PgDirectory;
 
 /// Lookups for what the authorizer does not know from the request alone.
@@ -60,20 +63,47 @@ impl Daemon {
         );
         let reserved = self.start_reserving(tasks);
         let requires_certificate = self.config.ingest.cert_auth_enabled;
-        let authorizer = HookAuthorizer::new(
+        let authorizer = Arc::new(HookAuthorizer::new(
             self.hook_lookups(),
             TokenCache::new(verifier),
             logins,
-            policy,
+            policy.clone(),
             clock::now,
-            reserved,
+            reserved.clone(),
             requires_certificate,
-        );
+        ));
         let secret = self.config.http.hooks_secret.as_ref();
         let denials = self.api.access.denials.clone();
+        self.start_plugin_link(tasks, authorizer.clone(), policy, reserved).await?;
         let hooks = Hooks::new(authorizer, secret, metrics.clone(), denials);
         let metrics = self.metrics.http.hooks.clone();
         tasks.spawn("hooks", http::serve_hooks(listener, hooks, metrics, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Starts the link to the broker's plugin, if `PLUGIN_SOCKET` is set. It stops with `stop`.
+    async fn start_plugin_link(
+        &self,
+        tasks: &mut Tasks,
+        authorizer: Arc<HookAuthorizer<HookLookups>>,
+        policy: ActivePolicy,
+        reserved: ReservedNames,
+    ) -> Result<(), RunError> {
+        let denials = self.api.access.denials.clone();
+        let questions = Questions::new(authorizer, self.metrics.hooks.clone(), denials, clock::now);
+        let sources = LinkSources {
+            policy,
+            reserved,
+            questions: Arc::new(questions),
+            certificates: ValidCertificates::new(self.database.pool().clone()),
+            changes: self.changes.clone(),
+            control: self.plugins.clone(),
+            metrics: self.metrics.plugin.clone(),
+            readiness: self.readiness.clone(),
+        };
+        if let Some(listener) = PluginListener::open(&self.config.plugin, sources).await? {
+            tasks.spawn("plugin", listener.run(self.stop.clone()));
+        }
         Ok(())
     }
 

@@ -97,12 +97,13 @@ impl Daemon {
         let publisher =
             CrlPublisher::new(config, database, metrics, readiness.clone(), acl, clock::now);
         if let Some(publisher) = publisher {
-            let publisher = publisher.with_recheck(recheck.clone());
+            let publisher = publisher.with(recheck.clone(), self.plugins.clone());
             tasks.spawn("revocation", publisher.run(self.stop.clone()));
         }
         let metrics = self.metrics.isolation.clone();
         let isolation = Isolation::new(config, recheck, metrics, readiness.clone(), clock::now);
         if let Some(isolation) = isolation {
+            let isolation = isolation.with_plugins(self.plugins.clone());
             tasks.spawn("isolation", isolation.run(self.stop.clone()));
         }
     }

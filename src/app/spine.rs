@@ -35,9 +35,6 @@ use crate::store::connection::engine::TelemetryLayout;
 use crate::store::registry::change_feed;
 use crate::store::registry::directory::PgDirectory;
 
-/// Registry changes that wait for a lane. Beyond this, it drops everything cached instead.
-const CHANGES_QUEUE: usize = 1024;
-
 /// The names of the parts of each lane, in logs and in readiness.
 static LANES: [LaneNames; 8] = [
     LaneNames { spine: "spine", registry: "registry", writer: "writer" },
@@ -94,7 +91,7 @@ impl Daemon {
     ) {
         let Subscription { deliveries, acks, sessions, absence } = subscription;
         let LinkEnds { plan, deliveries: from_links, wires } = links;
-        let (changes, first_reader) = broadcast::channel(CHANGES_QUEUE);
+        let (changes, first_reader) = (self.changes.clone(), self.changes.subscribe());
         let Self { config, database, stop, .. } = self;
 
         let keep = broker_sessions::keep(

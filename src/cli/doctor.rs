@@ -29,6 +29,8 @@ struct ReadinessReply {
     troubles: BTreeMap<String, String>,
     #[serde(default)]
     warnings: BTreeMap<String, String>,
+    #[serde(default)]
+    notes: BTreeMap<String, String>,
 }
 
 /// Runs every check; ends with 1 when one found an error.
@@ -85,7 +87,8 @@ async fn check_daemon(config: &Config) -> Vec<Finding> {
         return vec![Finding::error(what, "set OPS_BIND to a free address")];
     };
     let name = format!("the daemon at {bind}");
-    judge_readiness(&name, &readiness.troubles, &readiness.warnings)
+    let ReadinessReply { troubles, warnings, notes, .. } = &readiness;
+    judge_readiness(&name, troubles, warnings, notes)
 }
 
 fn print(report: &DoctorReport, output: OutputFormat) -> std::io::Result<()> {

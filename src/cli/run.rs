@@ -115,6 +115,7 @@ fn exit_of(error: &RunError) -> Exit {
         | RunError::Est(_)
         | RunError::Links(_)
         | RunError::Bind { .. }
+        | RunError::Socket(_)
         | RunError::Schema(_) => Exit::Config,
         RunError::Metrics(_) | RunError::TaskDied(_) => Exit::Internal,
     }

@@ -103,6 +103,7 @@ pub(crate) fn judge_readiness<K: Display + Ord>(
     name: &str,
     troubles: &BTreeMap<K, String>,
     warnings: &BTreeMap<K, String>,
+    notes: &BTreeMap<K, String>,
 ) -> Vec<Finding> {
     let found = |level, part: &K, verb: &str, why: &str| Finding {
         level,
@@ -117,6 +118,7 @@ pub(crate) fn judge_readiness<K: Display + Ord>(
     }
     let others = warnings.iter();
     findings.extend(others.map(|(part, why)| found(Severity::Warning, part, "warns", why)));
+    findings.extend(notes.iter().map(|(part, what)| Finding::ok(format!("{part}: {what}"))));
     findings
 }
 

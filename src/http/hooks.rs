@@ -186,13 +186,13 @@ async fn answer<K: HookLookup>(
 impl<K: HookLookup> Hooks<K> {
     /// The state with this authorizer, and the secret that every request must contain.
     pub fn new(
-        authorizer: HookAuthorizer<K>,
+        authorizer: Arc<HookAuthorizer<K>>,
         secret: Option<&Secret>,
         metrics: HookMetrics,
         denials: RecentDenials,
     ) -> Self {
         Self {
-            authorizer: Arc::new(authorizer),
+            authorizer,
             secret: secret.map(|secret| TokenHash::of(secret.expose())),
             metrics,
             denials,
@@ -227,7 +227,10 @@ impl<K: HookLookup> Hooks<K> {
             }
         };
         let outcome = match hook {
-            Hook::User => self.authorizer.user(caller, question.password.as_deref()).await,
+            Hook::User => {
+                let login = self.authorizer.login(caller, question.password.as_deref());
+                login.await.map(drop)
+            }
             Hook::Superuser => self.authorizer.superuser(caller),
             Hook::Acl => {
                 let topic = question

@@ -4,7 +4,7 @@
 //! [`self::changes`] writes, [`self::device_renewal`] stores what a device renews,
 //! [`self::expiry`] expires and retires, [`self::public_keys`] fills in the hashes of keys,
 //! [`self::revocation_ledger`] stores the steps of a revocation, [`self::revoked_keys`] finds keys that
-//! must not be used again. Rows may be written by hand, so dates are bounded to a readable range.
+//! must not be used again, [`self::valid_certificates`] reads those of the whole fleet. Rows may be written by hand, so dates are bounded to a readable range.
 
 pub(crate) mod changes;
 pub(crate) mod crl_history;
@@ -14,6 +14,7 @@ pub mod inventory;
 pub(crate) mod public_keys;
 pub mod revocation_ledger;
 pub(in crate::store) mod revoked_keys;
+pub(crate) mod valid_certificates;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

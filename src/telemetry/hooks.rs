@@ -8,8 +8,11 @@ use super::declare::metrics;
 const SECONDS: [f64; 12] =
     [0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5];
 
-/// The hooks.
-pub const HOOKS: [&str; 3] = ["user", "superuser", "acl"];
+/// The hooks, and the logins that the broker's plugin asks about.
+pub const HOOKS: [&str; 4] = ["user", "superuser", "acl", "plugin"];
+
+/// The position of the plugin in [`HOOKS`].
+pub const PLUGIN: usize = 3;
 
 /// The results of a hook request.
 pub const RESULTS: [&str; 3] = ["allowed", "denied", "fault"];
@@ -42,7 +45,7 @@ pub struct HookMetrics {
 impl HookMetrics {
     /// Creates and registers all of them; each known label starts at zero.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Hook requests of the broker, by hook and result.";
+        let help = "Hook requests of the broker, and logins that its plugin asks about, by hook and result.";
         let decisions = IntCounterVec::new(
             Opts::new("sluice_access_decisions_total", help),
             &["hook", "result"],

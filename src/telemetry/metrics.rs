@@ -23,6 +23,7 @@ use super::links::LinkMetrics;
 use super::live::LiveMetrics;
 use super::log_writer;
 use super::mqtt_api::{MqttApiMetrics, RequestDrop};
+use super::plugin::PluginMetrics;
 use super::replays::ReplayMetrics;
 use super::replicas::ReplicaMetrics;
 use super::revocation::RevocationMetrics;
@@ -87,6 +88,8 @@ pub struct Metrics {
     pub logs: LogMetrics,
     /// Metrics of requests over MQTT.
     pub mqtt_api: MqttApiMetrics,
+    /// Metrics of the broker's plugin.
+    pub plugin: PluginMetrics,
     /// Metrics of Postgres.
     pub store: StoreMetrics,
     registry: Registry,
@@ -132,6 +135,7 @@ impl Metrics {
             live: LiveMetrics::register(&registry)?,
             logs: LogMetrics::register(&registry)?,
             mqtt_api,
+            plugin: PluginMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
             registry,
         })

@@ -122,6 +122,8 @@ fn metrics() -> String {
     metrics.store.engine.with_label_values(&["plain", "15.20"]);
     metrics.issuer_keys.keys_age.with_label_values(&["https://id.example.org"]);
     begin_link(&metrics);
+    metrics.plugin.begin("default");
+    metrics.plugin.show_up("default", false);
     let (cells, label) = (&metrics.cells, &["north"]);
     cells.seen_seconds.with_label_values(label);
     for gauge in [&cells.wal_held_bytes, &cells.lag_bytes, &cells.slot_ok] {

@@ -28,7 +28,7 @@ const MAX_MAIN_LINES: usize = 39;
 const MAX_DEPTH: usize = 4;
 
 /// A module may name those of a lower rank, and itself; never one of its own rank.
-const RANKS: [(&str, u8); 25] = [
+const RANKS: [(&str, u8); 26] = [
     ("domain", 0),
     ("disk", 0),
     ("config", 1),
@@ -41,19 +41,20 @@ const RANKS: [(&str, u8); 25] = [
     ("store", 3),
     ("pki", 3),
     ("access", 3),
-    ("ingest", 4),
-    ("registry", 4),
-    ("downlink", 4),
-    ("link", 4),
-    ("quarantine", 5),
-    ("doctor", 5),
-    ("http", 6),
-    ("mqtt_api", 7),
-    ("console", 7),
-    ("command", 7),
-    ("app", 8),
-    ("sim", 9),
-    ("cli", 10),
+    ("plugin_link", 4),
+    ("ingest", 5),
+    ("registry", 5),
+    ("downlink", 5),
+    ("link", 5),
+    ("quarantine", 6),
+    ("doctor", 6),
+    ("http", 7),
+    ("mqtt_api", 8),
+    ("console", 8),
+    ("command", 8),
+    ("app", 9),
+    ("sim", 10),
+    ("cli", 11),
 ];
 
 /// Each of these crates is named by one module only, or by those that use TLS, so that it can be

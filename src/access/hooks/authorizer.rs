@@ -83,9 +83,13 @@ impl<K: HookLookup> HookAuthorizer<K> {
         Self { lookup, tokens, logins, active_policy, clock, reserved, requires_certificate }
     }
 
-    /// Decides a login. A device with a certificate never gets here: the broker authenticates it
-    /// without a hook.
-    pub async fn user(&self, caller: Caller<'_>, password: Option<&str>) -> Result<(), Denial> {
+    /// Decides a login, and returns whose it is. A device with a certificate never gets here: the broker
+    /// authenticates it without asking.
+    pub async fn login(
+        &self,
+        caller: Caller<'_>,
+        password: Option<&str>,
+    ) -> Result<Arc<Subject>, Denial> {
         let claim = caller.claim();
         let client_id = caller.client_id;
         self.check_client_id(&claim, client_id)?;
@@ -93,12 +97,14 @@ impl<K: HookLookup> HookAuthorizer<K> {
         match claim {
             Claim::Token { token, name } => {
                 let proof = self.tokens.login(token, self.clock).await?;
-                check_name(name, &proof.subject)
+                check_name(name, &proof.subject)?;
+                Ok(proof.subject.clone())
             }
             // The name of a device decides first: no issuer's token authenticates a device.
             Claim::Device(device) => {
                 self.check_reserved_name(&caller)?;
-                self.login_device(&device, password.ok_or(Denial::NoPassword)?).await
+                self.login_device(&device, password.ok_or(Denial::NoPassword)?).await?;
+                Ok(Arc::new(Subject::of_device(device)))
             }
             // The probe authenticates by certificate only, which the broker checks.
             Claim::Probe => Err(Denial::NoToken),
@@ -122,11 +128,12 @@ impl<K: HookLookup> HookAuthorizer<K> {
         username: &str,
         client_id: &str,
         holder: Holder,
-    ) -> Result<(), Denial> {
+    ) -> Result<Arc<Subject>, Denial> {
         self.check_names(username, client_id, &holder).await?;
         let new = holder.clone();
         let keeps_names = |current: &Holder| self.keeps_names(current, &new);
-        self.logins.remember(username, client_id, holder, (self.clock)(), keeps_names)
+        self.logins.remember(username, client_id, holder, (self.clock)(), keeps_names)?;
+        Ok(new.subject)
     }
 
     /// Decides whether the subject is a superuser, whose topics the broker does not check.
@@ -302,9 +309,9 @@ impl<K: HookLookup> HookAuthorizer<K> {
 
     /// Authenticates a token as the password without a user name. It stores no login: a topic
     /// request would not identify it.
-    async fn login_without_name(&self, password: &str) -> Result<(), Denial> {
+    async fn login_without_name(&self, password: &str) -> Result<Arc<Subject>, Denial> {
         if TokenCache::is_token(password) {
-            return self.tokens.login(password, self.clock).await.map(drop).map_err(Denial::from);
+            return Ok(self.tokens.login(password, self.clock).await?.subject.clone());
         }
         Err(Denial::Anonymous)
     }

@@ -113,6 +113,20 @@ impl ReservedNames {
         self.has_name(|reserved| *reserved.text == *name)
     }
 
+    /// The user names and the client ids that are known now, sorted: what a reader needs that compares
+    /// both exactly.
+    pub fn known(&self) -> (Vec<String>, Vec<String>) {
+        let shared = &self.0;
+        let replicas = shared.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        let (names, sessions) = replicas
+            .as_ref()
+            .map_or((&[][..], None), |replicas| (&replicas.names[..], Some(&replicas.client_ids)));
+        let names = shared.names.iter().chain(names).map(|name| name.text.to_string());
+        let sessions = shared.client_ids.iter().chain(sessions.into_iter().flatten());
+        let client_ids = sessions.flat_map(|id| [id.to_string(), format!("{id}{EXCHANGE_SUFFIX}")]);
+        (sorted(names.collect()), sorted(client_ids.collect()))
+    }
+
     /// Whether `client_id` is reserved. The exchange of a replica connects as well.
     pub fn client_id(&self, client_id: &str) -> Reservation {
         let session = client_id.strip_suffix(EXCHANGE_SUFFIX).unwrap_or(client_id);
@@ -197,6 +211,12 @@ impl FoldedName {
 }
 
 // === private helpers ===
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}
 
 /// The client id without its ordinal: `sluice` for `sluice`, `sluice-2`, `sluice_2`, `sluice2` and
 /// `sluice-b`.
@@ -317,6 +337,10 @@ mod tests {
                 && reserved.contains_name("gate")
                 && !reserved.resembles_name("other")
         );
+        let (names, client_ids) = reserved.known();
+        assert_eq!(names, ["bridge", "gate", "sluice"]);
+        assert_eq!(client_ids.len(), 8, "each with its exchange: {client_ids:?}");
+        assert!(client_ids.contains(&"other-api".to_owned()));
         reserved.replace_replicas(vec![replica("one", None)]);
         assert_eq!(reserved.client_id("other"), Reservation::No);
     }

@@ -193,7 +193,8 @@ impl Api {
 
     async fn examine(&self) {
         let daemon = async {
-            judge_readiness("this daemon", &self.readiness.troubles(), &self.readiness.warnings())
+            let it = &self.readiness;
+            judge_readiness("this daemon", &it.troubles(), &it.warnings(), &it.notes())
         };
         let patient = Patient {
             config: &self.config,

@@ -8,6 +8,7 @@ use crate::broker::tools::certificate_probe::{ProbeOutcome, TlsListenerAddress, 
 use crate::config::Config;
 use crate::domain::clocks::Clocks;
 use crate::pki::authority::Authority;
+use crate::pki::certificate::Certificate;
 use crate::pki::crl::probe_pair::{self, Canary, CanaryError};
 
 /// The listener to probe and the roots to trust there.
@@ -69,6 +70,11 @@ impl ProbePair {
             revoked: probe_pair::make(authority, at)?,
             valid: probe_pair::make(authority, at)?,
         })
+    }
+
+    /// The certificate that stays valid.
+    pub const fn valid(&self) -> &Certificate {
+        &self.valid.certificate
     }
 }
 

@@ -14,6 +14,8 @@ use super::session_endings::Endings;
 use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
+use crate::plugin_link::PluginControl;
+use crate::plugin_link::control::ProbeUse;
 use crate::store::certificates::revocation_ledger::{
     OpenRevocation, RevocationLedger, RevocationStep,
 };
@@ -49,6 +51,7 @@ pub(super) const NO_PROBE: &str =
 /// The state of the broker and of the CRL published last.
 pub struct Enforcer {
     endings: Endings,
+    plugins: PluginControl,
     metrics: RevocationMetrics,
     now: Clock,
     reload: Reload,
@@ -89,13 +92,14 @@ pub enum EnforcementError {
 impl Enforcer {
     pub(super) fn new(config: &Config, metrics: RevocationMetrics, now: Clock) -> Self {
         let (reload, probe) = (Reload::of(&config.certificates), BrokerProbe::of(config));
-        let endings = Endings::new(config.broker.clone());
-        Self { endings, metrics, now, reload, probe, list: None, reloads: 0, hold: None }
+        let (endings, plugins) = (Endings::new(config.broker.clone()), PluginControl::default());
+        Self { endings, plugins, metrics, now, reload, probe, list: None, reloads: 0, hold: None }
     }
 
-    /// Requests a probe from `recheck` after each notification.
-    pub(super) fn with_recheck(self, recheck: Recheck) -> Self {
-        Self { reload: self.reload.with_recheck(recheck), ..self }
+    /// Requests a probe from `recheck` after each notification, and closes sessions through `plugins`.
+    pub(super) fn with(self, recheck: Recheck, plugins: PluginControl) -> Self {
+        let (reload, endings) = (self.reload.with_recheck(recheck), self.endings);
+        Self { reload, endings: endings.with_plugins(plugins.clone()), plugins, ..self }
     }
 
     /// Logs at start what these settings make impossible.
@@ -109,7 +113,7 @@ impl Enforcer {
         self.probe.is_some()
     }
 
-    /// The number of the CRL published last by this replica.
+    /// The CRL number that this replica published last.
     pub(super) fn published(&self) -> Option<i64> {
         self.list.as_ref().map(|list| list.number)
     }
@@ -190,6 +194,9 @@ impl Enforcer {
 
     /// Starts with a new CRL, which revokes one certificate of `canaries`.
     pub(super) fn start_list(&mut self, number: u64, canaries: Option<ProbePair>) {
+        if let Some(canaries) = &canaries {
+            self.plugins.admit(ProbeUse::Crl, canaries.valid());
+        }
         let finding = self.list.take().and_then(|list| list.finding);
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         let (published_at, notified_at, probed_at) = (Instant::now(), None, None);

@@ -20,6 +20,8 @@ use crate::domain::time::{Clock, Timestamp};
 use crate::lifecycle::Readiness;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::pki::crl::probe_pair::{self, Canary};
+use crate::plugin_link::PluginControl;
+use crate::plugin_link::control::ProbeUse;
 use crate::registry::health;
 use crate::telemetry::isolation::IsolationMetrics;
 
@@ -68,6 +70,7 @@ pub struct IsolationProbe {
     now: Clock,
     /// The probe certificate and the start of its validity.
     made: Option<(Canary, Timestamp)>,
+    plugins: PluginControl,
 }
 
 /// Probes periodically and reports the verdicts.
@@ -101,7 +104,7 @@ impl IsolationProbe {
         let settings = config.certificates.clone();
         let _both = settings.ca_cert_path.as_ref().and(settings.ca_key_path.as_ref())?;
         let listener = TlsListenerAddress::of(config)?;
-        Some(Self { listener, settings, now, made: None })
+        Some(Self { listener, settings, now, made: None, plugins: PluginControl::default() })
     }
 
     /// Publishes to all topics and judges the answers.
@@ -161,6 +164,7 @@ impl IsolationProbe {
                 .map_err(|error| error.to_string())?;
             let made =
                 probe_pair::make_probe(&authority, now).map_err(|error| error.to_string())?;
+            self.plugins.admit(ProbeUse::Isolation, &made.certificate);
             self.made = Some((made, now));
         }
         Ok(())
@@ -181,6 +185,13 @@ impl Isolation {
         let prober = IsolationProbe::of(config, now)?;
         let health = health::reporter(COMPONENT, readiness, HEALTH);
         Some(Self { prober, recheck, health, metrics, unseen: 0 })
+    }
+
+    /// Admits its probe at the broker's plugins.
+    #[must_use]
+    pub fn with_plugins(mut self, plugins: PluginControl) -> Self {
+        self.prober.plugins = plugins;
+        self
     }
 
     /// Probes until `stop` is cancelled.

@@ -24,6 +24,7 @@ use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 use crate::pki::authority::Authority;
+use crate::plugin_link::PluginControl;
 use crate::registry::access_rules::writer::AclWriter;
 use crate::registry::health;
 use crate::store::certificates::revocation_ledger::{
@@ -111,10 +112,11 @@ impl CrlPublisher {
         })
     }
 
-    /// Requests a probe from `recheck` after each notification of the broker.
+    /// Requests a probe from `recheck` after each notification of the broker, and closes sessions through
+    /// `plugins`.
     #[must_use]
-    pub fn with_recheck(self, recheck: Recheck) -> Self {
-        Self { enforcer: self.enforcer.with_recheck(recheck), ..self }
+    pub fn with(self, recheck: Recheck, plugins: PluginControl) -> Self {
+        Self { enforcer: self.enforcer.with(recheck, plugins), ..self }
     }
 
     /// Runs until `stop` is cancelled.

@@ -11,8 +11,11 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
+use crate::broker::error::BrokerError;
 use crate::broker::tools::takeover::{self, TakeoverEnd};
 use crate::config::sections::broker::BrokerConfig;
+use crate::plugin_link::PluginControl;
+use crate::plugin_link::control::Closing;
 use crate::store::certificates::revocation_ledger::{MAX_OPEN, OpenRevocation};
 
 /// Attempts at the same time.
@@ -37,6 +40,7 @@ const MAX_FAILURES: usize = 10_000;
 /// The running attempts and the failed ones.
 pub struct Endings {
     broker: Arc<BrokerConfig>,
+    plugins: PluginControl,
     attempts: JoinSet<Result<(), String>>,
     running: HashMap<task::Id, (Uuid, String)>,
     failures: HashMap<Uuid, EndingFailure>,
@@ -67,7 +71,13 @@ impl Endings {
     /// Ends sessions through the listener of `broker` that the daemon uses.
     pub fn new(broker: BrokerConfig) -> Self {
         let (attempts, running, failures) = (JoinSet::new(), HashMap::new(), HashMap::new());
-        Self { broker: Arc::new(broker), attempts, running, failures, has_more: false }
+        let (broker, plugins) = (Arc::new(broker), PluginControl::default());
+        Self { broker, plugins, attempts, running, failures, has_more: false }
+    }
+
+    /// Closes sessions through the broker's plugins, where they are connected.
+    pub fn with_plugins(self, plugins: PluginControl) -> Self {
+        Self { plugins, ..self }
     }
 
     /// Starts due attempts and collects outcomes for `ROUND_SHARE`. `open` holds the ledger's open
@@ -149,11 +159,16 @@ impl Endings {
         let takeover_end =
             if one.has_successor { TakeoverEnd::Messages } else { TakeoverEnd::Nothing };
         let (broker, name) = (Arc::clone(&self.broker), one.common_name.clone());
+        let (plugins, fingerprint) = (self.plugins.clone(), one.fingerprint_sha256.clone());
         let started = self.attempts.spawn(async move {
+            let closing = plugins.close(&name, &fingerprint).await;
+            if matches!(closing, Closing::Closed(1..)) {
+                return Ok(());
+            }
             match timeout(ATTEMPT_TIMEOUT, takeover::end_session(&broker, &name, takeover_end))
                 .await
             {
-                Ok(ended) => ended.map_err(|trouble| trouble.to_string()),
+                Ok(ended) => after_takeover(closing, ended),
                 Err(_) => {
                     Err(format!("the broker did not answer within {} s", ATTEMPT_TIMEOUT.as_secs()))
                 }
@@ -208,6 +223,15 @@ impl Endings {
 }
 
 // --- private helpers ---
+
+/// Whether the session has ended. A plugin refuses the takeover while another client has the client id; it
+/// has confirmed before that no session of the certificate is open.
+fn after_takeover(closing: Closing, ended: Result<(), BrokerError>) -> Result<(), String> {
+    match ended {
+        Err(BrokerError::Refused { .. }) if closing == Closing::Closed(0) => Ok(()),
+        ended => ended.map_err(|trouble| trouble.to_string()),
+    }
+}
 
 fn pause_after(times: u32) -> Duration {
     let factor = 1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);

@@ -64,6 +64,8 @@ pub struct OpenRevocation {
     pub certificate_id: Uuid,
     /// Its common name: the client id at the broker.
     pub common_name: String,
+    /// SHA-256 of its DER, in lower-case hex.
+    pub fingerprint_sha256: String,
     /// When the row changed.
     pub noticed_at: DateTime<Utc>,
     /// The CRL that lists it.
@@ -140,7 +142,7 @@ const REVOKED: &str = "WITH kept AS (SELECT least(now(), $2, (SELECT published_a
     FROM revoked_certificates, kept WHERE issuer = $1 AND not_after > since \
     UNION ALL SELECT NULL, serial_number, revoked_at, NULL FROM crl_canaries, kept WHERE issuer = $1 AND not_after > since";
 
-const OPEN: &str = "SELECT r.certificate_id, c.common_name, r.noticed_at, r.crl_number, \
+const OPEN: &str = "SELECT r.certificate_id, c.common_name, c.fingerprint_sha256, r.noticed_at, r.crl_number, \
         r.reloaded_at IS NOT NULL AS is_reloaded, r.ended_at IS NOT NULL AS is_ended, \
         r.proven_at IS NOT NULL AS is_proven, \
         EXISTS (SELECT FROM device_certificates s WHERE s.tenant_id = c.tenant_id AND s.device_id = c.device_id \

@@ -1,0 +1,7 @@
+//! The link to the broker's plugin, with a client that speaks its frames over the real socket.
+
+mod logins;
+mod plugin_client;
+mod registry;
+mod revoking;
+mod wire;

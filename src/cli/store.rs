@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, fields};
+use crate::command::text::NONE;
 use crate::config::Config;
 use crate::store::layout::change::{self, LayoutChange, LayoutRefusal};
 use crate::store::layout::status;
@@ -75,6 +76,8 @@ pub async fn run(
 
 async fn show(operator: &CommandContext, output: OutputFormat) -> Result<Exit, Failure> {
     let status = status::read(&operator.database).await.map_err(|error| outage(&error))?;
+    let readers =
+        if status.open_to.is_empty() { NONE.to_owned() } else { status.open_to.join(", ") };
     let lines = [
         ("Engine", format!("{} {}", status.engine, status.version)),
         ("Telemetry", status.layout.to_owned()),
@@ -83,6 +86,7 @@ async fn show(operator: &CommandContext, output: OutputFormat) -> Result<Exit, F
         ("Shards", status.shards.to_string()),
         ("Nodes", status.nodes.to_string()),
         ("Bytes", status.bytes.to_string()),
+        ("Readers of all", readers),
     ];
     printed(fields(output, &status, &lines))
 }

@@ -10,13 +10,15 @@
 //!    and drop them; `partition_steps` runs one step; [`partition_report`] is the result.
 //!    [`expiry`] deletes rows one by one, [`receipt_index`] completes an index of the partitions.
 //! 3. [`retention`] decides whether a round may delete.
-//! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`.
+//! 4. [`inspect_server`] and [`inspect_schema`] are the checks of `doctor`; [`open_readers`] names roles that
+//!    see all tenants.
 
 pub(crate) mod day_tables;
 mod expiry;
 pub mod inspect_schema;
 pub(crate) mod inspect_server;
 pub mod migrate;
+pub mod open_readers;
 pub mod partition_report;
 mod partition_steps;
 pub mod partitions;

@@ -9,6 +9,7 @@ use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
 use crate::store::connection::engine::{StoreEngine, TelemetryLayout};
 use crate::store::error::StoreError;
+use crate::store::schema::open_readers;
 
 const PARTITIONS: &str = "SELECT count(*), coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint \
     FROM pg_inherits WHERE inhparent = to_regclass('telemetry')";
@@ -40,16 +41,22 @@ pub(crate) struct StoreStatus {
     pub nodes: i64,
     /// Size with indexes, in bytes.
     pub bytes: i64,
+    /// Roles that read the rows of all tenants, because no row-level security holds for them.
+    pub open_to: Vec<String>,
 }
 
 /// Reads it.
 pub(crate) async fn read(database: &Database) -> Result<StoreStatus, Outage> {
     let engine = database.read_engine().await?;
+    let layout = engine.layout;
     let read = async {
         let mut connection = database.pool().acquire().await?;
         measured(&mut connection, engine).await
     };
-    read.await.map_err(|error| StoreError::from(error).into())
+    let mut status = read.await.map_err(|error| Outage::from(StoreError::from(error)))?;
+    let readers = open_readers::read(database.pool(), layout).await?;
+    status.open_to = readers.into_iter().map(|reader| reader.name).collect();
+    Ok(status)
 }
 
 async fn measured(
@@ -66,6 +73,7 @@ async fn measured(
         shards: 0,
         nodes: 1,
         bytes,
+        open_to: Vec::new(),
     };
     match engine.layout {
         TelemetryLayout::Partitioned => {}

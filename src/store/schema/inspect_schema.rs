@@ -9,8 +9,9 @@ use super::day_tables::DAYS_AHEAD;
 use super::day_tables::{Layout, Table, layout};
 use super::inspect_server::{ServerCheck, TABLES, count_up_to, get};
 use super::migrate::read_state;
+use super::open_readers;
 use super::required_objects;
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::connection::database::Database;
@@ -180,7 +181,13 @@ pub async fn readers(database: &Database) -> ServerCheck {
         }
     }
     let leaks: Vec<String> = answer(sqlx::query_scalar(LEAKS).fetch_all(database.pool())).await?;
-    Ok(judge_readers(rows.len(), &open, &unbound, &leaks))
+    let layout = database.read_engine().await?.layout;
+    let readers = open_readers::read(database.pool(), layout).await?;
+    let mut findings = open_readers::findings(&readers);
+    let is_open = !findings.is_empty();
+    let judged = judge_readers(rows.len(), &open, &unbound, &leaks);
+    findings.extend(judged.into_iter().filter(|finding| !is_open || finding.level > Severity::Ok));
+    Ok(findings)
 }
 
 // --- private helpers ---

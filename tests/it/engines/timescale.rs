@@ -100,4 +100,9 @@ fn doctor_fails_where_readers_see_all<B, D>(
     );
     database.query("SELECT sluice_bind_reader()");
     assert!(!found().contains("row-level security is off"));
+    database.query("GRANT SELECT ON telemetry TO of_sim");
+    let open = found();
+    assert!(open.contains("see the rows of all tenants: of_sim"), "{open}");
+    database.query("REVOKE SELECT ON telemetry FROM of_sim");
+    assert!(!found().contains("of_sim"));
 }

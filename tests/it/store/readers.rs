@@ -1,6 +1,9 @@
 //! `sluice_reader`: one tenant's view, and no hash of a token.
 
+use sluice::domain::finding::Severity;
 use sluice::domain::ports::Sink;
+use sluice::store::connection::engine::TelemetryLayout;
+use sluice::store::schema::{inspect_schema, open_readers};
 
 use super::{good, harness};
 
@@ -88,4 +91,54 @@ async fn a_reader_cannot_go_round_the_policies_or_see_a_hash_or_write() {
         let error = error.expect_err(forbidden).to_string();
         assert!(error.contains("permission denied"), "{forbidden}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_role_that_reads_telemetry_past_the_policies_is_named() {
+    let harness = harness().await;
+    let (store, database) = (&harness.store, &harness.database);
+    let open_to = async |layout| {
+        let readers = open_readers::read(store.pool(), layout).await.unwrap();
+        readers.into_iter().map(|reader| (reader.name, reader.is_dashboard)).collect::<Vec<_>>()
+    };
+    let named = |names: &[(&str, bool)]| {
+        names.iter().map(|(name, is)| ((*name).to_owned(), *is)).collect::<Vec<_>>()
+    };
+    database.query(
+        "CREATE ROLE open_backup; CREATE ROLE open_group; CREATE ROLE open_dashboard IN ROLE sluice_reader; \
+         CREATE ROLE open_member IN ROLE sluice_reader, open_group",
+    );
+    database.query("GRANT SELECT ON telemetry TO open_backup, open_dashboard");
+    let closed = open_to(TelemetryLayout::Partitioned).await;
+    assert_eq!(closed, named(&[]), "the policies of the table hold");
+    let copied = open_to(TelemetryLayout::Hypertable).await;
+    assert_eq!(copied, named(&[("open_backup", false), ("open_dashboard", true)]));
+    database.query("REVOKE SELECT ON telemetry FROM open_backup, open_dashboard");
+    assert_eq!(open_to(TelemetryLayout::Hypertable).await, named(&[]));
+    let found = async || inspect_schema::readers(store).await.unwrap();
+    assert!(found().await.iter().all(|finding| finding.level == Severity::Ok));
+
+    database.query(
+        "GRANT SELECT ON telemetry_late TO open_group; GRANT SELECT (metrics) ON telemetry_late TO open_dashboard",
+    );
+    let on_a_partition = open_to(TelemetryLayout::Partitioned).await;
+    let expected = [("open_dashboard", true), ("open_group", false), ("open_member", true)];
+    assert_eq!(on_a_partition, named(&expected));
+    let found = found().await;
+    let said: Vec<_> = found.iter().map(|finding| (finding.level, finding.what.as_str())).collect();
+    assert_eq!(
+        (said.len(), said[0].0, said[1].0),
+        (2, Severity::Error, Severity::Warning),
+        "{said:?}"
+    );
+    assert!(said[0].1.ends_with("open_dashboard, open_member"), "{said:?}");
+    assert!(said[1].1.ends_with("open_group"), "{said:?}");
+    database.query("REVOKE SELECT ON telemetry_late FROM open_group, open_dashboard");
+
+    database.query(
+        "REVOKE ALL ON telemetry FROM sluice_reader; ALTER TABLE telemetry DISABLE ROW LEVEL SECURITY; \
+         GRANT SELECT ON telemetry TO open_group",
+    );
+    let without_policies = open_to(TelemetryLayout::Columnstore).await;
+    assert_eq!(without_policies, named(&[("open_group", false), ("open_member", true)]));
 }

@@ -4,7 +4,7 @@
 //! [`broker_sessions`] the subscriptions of the daemon's own session, [`replicas`] the names of the
 //! replicas on one broker, [`replica_sessions`] their sessions.
 
-pub(crate) mod broker_sessions;
+pub mod broker_sessions;
 pub mod guests;
 pub(crate) mod logins;
 pub(crate) mod replica_sessions;

@@ -2,6 +2,7 @@
 
 mod drained;
 mod group;
+mod late_row;
 mod orphaned;
 mod plain_broker;
 mod probed;

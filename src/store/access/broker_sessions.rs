@@ -76,14 +76,8 @@ pub async fn keep(
     sessions: watch::Receiver<SessionMemory>,
     stop: CancellationToken,
 ) {
-    let has_ended = {
-        let keeping = keep_current(&pool, &client_id, orphan_after / SIGNS, sessions, stop.clone());
-        tokio::select! {
-            () = keeping => false,
-            _ = drain.wait_until(DrainState::has_ended) => true,
-        }
-    };
-    if has_ended {
+    keep_current(&pool, &client_id, orphan_after / SIGNS, (sessions, &drain), stop.clone()).await;
+    if drain.state().has_ended() {
         forget(&pool, &client_id, &drain).await;
         stop.cancelled().await;
     }
@@ -112,16 +106,20 @@ async fn forget(pool: &PgPool, client_id: &str, drain: &DrainDesk) {
     drain.reach(DrainPhase::Done);
 }
 
+/// Ends with the sender, with `stop`, or when the session has ended by a drain. It leaves no write open
+/// behind: Postgres could carry it out after the row is removed, and the row would be there again.
 async fn keep_current(
     pool: &PgPool,
     client_id: &str,
     sign_period: Duration,
-    mut sessions: watch::Receiver<SessionMemory>,
+    (mut sessions, drain): (watch::Receiver<SessionMemory>, &DrainDesk),
     stop: CancellationToken,
 ) {
     let mut health = HealthReporter::log_only("broker_sessions", TEXTS);
     loop {
         let has_changed = tokio::select! {
+            biased;
+            _ = drain.wait_until(DrainState::has_ended) => return,
             changed = sessions.changed() => match changed {
                 Ok(()) => true,
                 Err(_) => return,
@@ -134,6 +132,9 @@ async fn keep_current(
             continue;
         }
         loop {
+            if drain.state().has_ended() {
+                return;
+            }
             let memory = sessions.borrow_and_update().clone();
             let noted = tokio::select! {
                 biased;
@@ -144,6 +145,7 @@ async fn keep_current(
             health.failed(&outage.0, Instant::now());
             tokio::select! {
                 () = stop.cancelled() => return,
+                _ = drain.wait_until(DrainState::has_ended) => return,
                 () = sleep(RETRY) => {}
             }
         }

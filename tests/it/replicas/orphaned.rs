@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::group::{Group, run, run_json};
-use crate::faults::load::{Load, assert_each_once, counted, settle};
+use crate::faults::load::{Load, assert_each_once, counted, message, register, settle};
 use crate::faults::lock::Lock;
 use crate::support::daemon::get;
+use crate::support::device::{Device, Message};
 use crate::support::wait;
 
 const ORPHANS: &str = "sluice_orphan_sessions";
@@ -159,4 +160,34 @@ fn with_the_setting_a_replica_adopts_by_itself() {
     wait::until("no orphan is left", || counted(&alive, ORPHANS) == 0);
     assert_eq!(counted(&alive, "sluice_messages_total{result=\"stored\"}"), 200);
     assert_eq!(counted(&alive, "sluice_messages_received_total"), 200);
+}
+
+#[test]
+fn what_an_adopter_knows_of_a_device_is_not_what_the_lanes_know() {
+    let group = Group::new();
+    let [(_, first), (_, gone)] = group.members::<2>();
+    gone.kill9();
+    group.publish("timed-1", 0..20);
+    group.wait_rows("timed-1", 10);
+    // The next run of the first has seen no device yet.
+    assert_eq!(first.terminate(), 0);
+    register(&group.database, &["quiet-1"]);
+    let alive = group.settings(0).set("ADOPT_ORPHANS", "1").start();
+    alive.wait_ready();
+    alive.wait_metric("sluice_adopted_sessions_total", 1.0);
+    group.wait_rows("timed-1", 20);
+    // The first entry of the lane's queue is that of a device without telemetry. Were the places shared,
+    // the device that the adopter saw first would write into it.
+    let mut device = Device::connect(group.broker.port(), "device");
+    let begun = group.database.value("SELECT clock_timestamp()");
+    device.publish("tenant/acme/device/quiet-1/shadow/reported", "{\"reported\":{\"on\":true}}");
+    let Message { topic, payload, .. } = message("timed-1", 20);
+    device.publish(std::str::from_utf8(&topic).unwrap(), payload);
+    group.wait_rows("timed-1", 21);
+    assert_eq!(alive.terminate(), 0);
+    let seen = format!(
+        "SELECT device_id, last_seen_at >= '{begun}', last_telemetry_at >= '{begun}' FROM device_state ORDER BY 1"
+    );
+    let rows = group.database.query(&seen);
+    assert_eq!(rows, [["quiet-1", "t", "NULL"], ["timed-1", "t", "t"]]);
 }

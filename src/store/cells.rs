@@ -1,19 +1,22 @@
 //! Cells: one registry database, and cells that have a copy of it by logical replication.
 //!
 //! [`membership`] says what this database is: alone, a registry, or a cell. [`registry_link`] is a
-//! connection to the registry, [`registry_side`] what is read and written there, [`cell_side`] what is
-//! read and written in the cell, [`contents`] compares the rows of both. [`inspect`] has the findings of
+//! connection to the registry, [`registry_url`] its URL as text, [`registry_side`] what is read and written there, [`cell_side`] what is
+//! read and written in the cell, [`contents`] compares the rows of both, [`age`] which of them is older. [`inspect`] has the findings of
 //! the doctor. Postgres replicates; Sluice creates what it needs and looks at it.
 //!
 //! The password of the registry stands in the setting `REGISTRY_URL` and in `pg_subscription`, which only
 //! a superuser of the cell's Postgres reads. It is in no table, error or log of Sluice.
 
+pub mod age;
 pub mod cell_side;
 pub mod contents;
 pub mod inspect;
 pub mod membership;
 pub mod registry_link;
 pub mod registry_side;
+pub mod registry_url;
+mod subscribe;
 
 use crate::domain::ports::Outage;
 

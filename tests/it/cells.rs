@@ -2,6 +2,9 @@
 
 mod away;
 mod cell_rig;
+mod copying;
 mod intermediate;
 mod joined;
+mod older;
+mod passwords;
 mod refusals;

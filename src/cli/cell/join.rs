@@ -27,6 +27,10 @@ pub struct JoinArgs {
     /// Delete a former copy of the same registry, and copy it again. Stop the daemon before
     #[arg(long)]
     replace: bool,
+    /// With --replace: also if the copy has changes that the registry lacks, because the registry was
+    /// restored from a backup. They are lost, revocations included
+    #[arg(long, requires = "replace")]
+    accept_older: bool,
     /// Run it
     #[arg(long)]
     yes: bool,
@@ -46,6 +50,7 @@ pub async fn run(args: JoinArgs, config: &Config, output: OutputFormat) -> Resul
         admin_url: &admin_url,
         admin_source,
         replace: args.replace,
+        accept_older: args.accept_older,
     };
     let plan = join::plan(&operator.database, request).await.map_err(failed)?;
     let (sql, copies, registry) = (plan.shown(), plan.copies(), plan.registry().to_owned());
@@ -66,7 +71,8 @@ pub async fn run(args: JoinArgs, config: &Config, output: OutputFormat) -> Resul
         return Ok(Exit::Done);
     }
     let membership = plan.carry_out().await.map_err(failed)?;
-    let detail = json!({ "cell": args.name, "registry": registry });
+    let detail =
+        json!({ "cell": args.name, "registry": registry, "accept_older": args.accept_older });
     let entry =
         Entry { actor: &operator.actor, action: "cell.join", tenant: None, device: None, detail };
     audit::note(operator.database.pool(), entry).await.map_err(|why| outage(&why))?;

@@ -139,7 +139,7 @@ async fn ask(
     url: &crate::config::secret::Secret,
     membership: &Membership,
 ) -> Result<RegistryView, Outage> {
-    let mut link = RegistryLink::open(url, "the registry", "REGISTRY_URL").await?;
+    let mut link = RegistryLink::open_registry(url).await?;
     let schema = link.facts().await?.schema.unwrap_or_default();
     link.beat(&membership.cell_id).await?;
     let cell = link.overview_of(&membership.cell_id).await?;

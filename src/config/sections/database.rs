@@ -43,8 +43,17 @@ const ENGINES: &[&str] = &["auto", "plain", "citus", "timescale"];
 
 const URL: SettingKind = SettingKind::Secret(SettingRule {
     allowed: "a URL that begins with postgres:// or postgresql://",
-    holds: |text| text.starts_with("postgres://") || text.starts_with("postgresql://"),
+    holds: |text| is_postgres_url(text),
 });
+
+/// A URL of Postgres whose login ends where its writer meant: after a slash in a password, an error would
+/// name a part of it as the host.
+fn is_postgres_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let is_cut = !authority.contains('@') && rest.contains('@');
+    matches!(scheme, "postgres" | "postgresql") && !is_cut
+}
 
 /// The rows of the settings table.
 pub(crate) const SETTINGS: &[Setting] = &[

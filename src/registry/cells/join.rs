@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 use super::conditions::{check_cell, check_rights, check_server, refused};
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
-use crate::store::cells::cell_side::{self, CellFacts, Joining};
-use crate::store::cells::contents;
+use crate::store::cells::cell_side::{self, Joining};
 use crate::store::cells::membership::Membership;
 use crate::store::cells::registry_link::RegistryLink;
 use crate::store::cells::registry_side::{RegistryFacts, RegistryRights};
 use crate::store::cells::{CellError, publication_statement, slot_of};
+use crate::store::cells::{age, contents};
 use crate::store::connection::database::Database;
 
 /// Time between two looks at the first copy.
@@ -35,6 +35,8 @@ pub struct JoinRequest<'a> {
     pub admin_source: &'static str,
     /// Whether a former copy of this registry is replaced.
     pub replace: bool,
+    /// Whether that also holds where the copy has what the registry lacks.
+    pub accept_older: bool,
 }
 
 /// A join whose checks have passed.
@@ -42,7 +44,6 @@ pub struct JoinPlan<'a> {
     request: JoinRequest<'a>,
     registry: RegistryLink,
     cell: RegistryLink,
-    facts: CellFacts,
     membership: Membership,
     schema: String,
     makes_publication: bool,
@@ -76,7 +77,7 @@ pub async fn plan<'a>(
             "this database is a registry with cells: a registry joins no other".to_owned(),
         );
     }
-    let mut registry = RegistryLink::open(request.url, "the registry", "REGISTRY_URL").await?;
+    let mut registry = RegistryLink::open_registry(request.url).await?;
     let (there, rights) = examine_registry(&mut registry, request.cell_id).await?;
     let mut cell =
         RegistryLink::open(request.admin_url, "the cell's Postgres", request.admin_source).await?;
@@ -104,6 +105,11 @@ pub async fn plan<'a>(
     if !copy {
         compare(&mut cell, &mut registry, &schema).await?;
     }
+    let lost = if !is_empty && request.replace {
+        what_is_lost(&mut cell, &mut registry, &schema, request.accept_older).await?
+    } else {
+        None
+    };
     let subscription = slot_of(request.cell_id);
     let membership = Membership {
         cell_id: request.cell_id.to_owned(),
@@ -113,18 +119,9 @@ pub async fn plan<'a>(
         joined_at: crate::clock::now().to_utc(),
     };
     let makes_publication = !rights.has_publication;
-    let warnings = warnings(&there);
-    Ok(JoinPlan {
-        request,
-        registry,
-        cell,
-        facts,
-        membership,
-        schema,
-        makes_publication,
-        copy,
-        warnings,
-    })
+    let mut warnings = warnings(&there);
+    warnings.extend(lost);
+    Ok(JoinPlan { request, registry, cell, membership, schema, makes_publication, copy, warnings })
 }
 
 // === impl JoinPlan ===
@@ -195,7 +192,7 @@ impl JoinPlan<'_> {
             replace: self.request.replace,
             schema: &self.schema,
         };
-        cell_side::join(&mut self.cell, self.facts.is_superuser, &joining).await?;
+        cell_side::join(&mut self.cell, &joining).await?;
         Ok(())
     }
 
@@ -260,6 +257,26 @@ fn warnings(there: &RegistryFacts) -> Vec<String> {
     let unbounded = "max_slot_wal_keep_size is -1 at the registry: a cell that is away fills its disk with WAL; \
         set a bound, such as 50GB, in postgresql.conf there";
     is_unbounded.then(|| unbounded.to_owned()).into_iter().collect()
+}
+
+/// What a replaced copy loses, because the registry is older. Refused unless that is accepted.
+async fn what_is_lost(
+    cell: &mut RegistryLink,
+    registry: &mut RegistryLink,
+    schema: &str,
+    is_accepted: bool,
+) -> Result<Option<String>, CellError> {
+    let Some(newer) = age::newer_in_cell(cell, registry, schema).await? else { return Ok(None) };
+    let lost = newer.sentence();
+    if is_accepted {
+        return Ok(Some(format!(
+            "the registry is older than the copy here, which is deleted: {lost}"
+        )));
+    }
+    refused(format!(
+        "the registry is older than the copy here: {lost}. Is it a restored backup? Name the registry that is current, or add \
+         --accept-older: then what only this copy has is deleted"
+    ))
 }
 
 async fn compare(

@@ -81,7 +81,7 @@ pub async fn leave(database: &Database, request: LeaveRequest<'_>) -> Result<Lef
 
 async fn open(request: &LeaveRequest<'_>) -> Result<RegistryLink, String> {
     let Some(url) = request.url else { return Err("REGISTRY_URL is not set".to_owned()) };
-    RegistryLink::open(url, "the registry", "REGISTRY_URL").await.map_err(|Outage(why)| why)
+    RegistryLink::open_registry(url).await.map_err(|Outage(why)| why)
 }
 
 async fn drop_slot(registry: &mut RegistryLink, membership: &Membership) -> Result<(), Outage> {

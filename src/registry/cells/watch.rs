@@ -207,7 +207,7 @@ impl RegistryWatch {
         };
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => RegistryLink::open(url, "the registry", "REGISTRY_URL").await?,
+            None => RegistryLink::open_registry(url).await?,
         };
         let Some(beat) = link.beat(&membership.cell_id).await? else {
             return Err(Outage(format!(

@@ -8,8 +8,10 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 
 use super::membership::Membership;
-use super::registry_link::{RegistryLink, masked, redacted};
-use super::{GUARDED, PUBLICATION, REPLICATED};
+use super::registry_link::RegistryLink;
+use super::registry_url::{masked, redacted};
+use super::subscribe::{self, NewSubscription};
+use super::{GUARDED, REPLICATED};
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
@@ -42,11 +44,6 @@ const IS_COPYING: &str = "SELECT EXISTS (SELECT FROM pg_subscription s \
 const NOTE_JOINED: &str = "INSERT INTO cell (cell_id, registry, registry_id, subscription) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (single) DO UPDATE SET cell_id = excluded.cell_id, registry = excluded.registry, \
         registry_id = excluded.registry_id, subscription = excluded.subscription, joined_at = now(), left_at = NULL";
-
-/// The server's log and `pg_stat_activity` would show the password of the statement.
-const KEEP_OUT_OF_LOGS: &str = "SET log_statement = 'none'; SET log_min_duration_statement = -1; \
-    SET log_min_error_statement = 'panic'; SET track_activities = off; SET pg_stat_statements.track_utility = off; \
-    SET pgaudit.log = 'none'";
 
 /// The advisory lock that shows whether two connections lead to one database.
 const SAME_DATABASE_LOCK: i64 = 0x736c_7569_6365_0041;
@@ -116,6 +113,18 @@ pub async fn is_copying(session: &mut WriterConnection) -> Result<bool, Outage> 
     Ok(answer(sqlx::query_scalar(IS_COPYING).fetch_one(&mut session.connection)).await?)
 }
 
+/// A list of revocations from an incomplete copy would let revoked devices in.
+pub async fn refuse_while_copying(session: &mut WriterConnection) -> Result<(), Outage> {
+    if is_copying(session).await? {
+        return Err(Outage(
+            "this cell has not received all revocations of its registry yet, and a CRL would lack some: `sluice cell status` \
+             shows how far the copy is"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 // === impl Joining ===
 
 impl Joining<'_> {
@@ -124,8 +133,12 @@ impl Joining<'_> {
         let mut shown = self.emptying();
         shown.extend(trigger_statements());
         shown.push(format!("INSERT INTO cell VALUES ('{}', ..)", self.membership.cell_id));
-        shown.push(self.subscription(&masked(self.url)));
+        shown.push(self.subscription(&masked(self.url)).shown());
         shown
+    }
+
+    fn subscription<'a>(&'a self, url: &'a str) -> NewSubscription<'a> {
+        NewSubscription { name: &self.membership.subscription, url, copy: self.copy }
     }
 
     fn emptying(&self) -> Vec<String> {
@@ -138,15 +151,6 @@ impl Joining<'_> {
         let replica = "SET LOCAL session_replication_role = replica".to_owned();
         let origin = "SET LOCAL session_replication_role = origin".to_owned();
         [vec![replica], emptied, vec![origin]].concat()
-    }
-
-    fn subscription(&self, url: &str) -> String {
-        let (name, url, copy) = (&self.membership.subscription, url.replace('\'', "''"), self.copy);
-        // A backslash is literal in a plain string.
-        format!(
-            "CREATE SUBSCRIPTION {name} CONNECTION '{url}' PUBLICATION {PUBLICATION} \
-             WITH (create_slot = false, slot_name = '{name}', copy_data = {copy})"
-        )
     }
 }
 
@@ -191,15 +195,9 @@ pub async fn echo(pool: &PgPool, cell_id: &str) -> Result<Option<DateTime<Utc>>,
 }
 
 /// Joins, in one transaction.
-pub async fn join(
-    link: &mut RegistryLink,
-    is_superuser: bool,
-    joining: &Joining<'_>,
-) -> Result<(), Outage> {
+pub async fn join(link: &mut RegistryLink, joining: &Joining<'_>) -> Result<(), Outage> {
     let connection = &mut link.session.connection;
-    if is_superuser {
-        answer(connection.execute(KEEP_OUT_OF_LOGS)).await?;
-    }
+    subscribe::keep_out_of_logs(connection).await?;
     let membership = joining.membership;
     let joined = async {
         let mut tx = connection.begin().await?;
@@ -213,10 +211,13 @@ pub async fn join(
             .bind(&membership.registry_id)
             .bind(&membership.subscription);
         noted.execute(&mut *tx).await?;
-        run(&mut tx, joining.subscription(joining.url.expose())).await?;
+        joining.subscription(joining.url.expose()).create(&mut tx).await?;
         tx.commit().await
     };
-    joined.await.map_err(|error| redacted(StoreError::from(error), joining.url))
+    joined.await.map_err(|error| {
+        let Outage(why) = StoreError::from(error).into();
+        Outage(redacted(&why, joining.url))
+    })
 }
 
 /// Leaves, in one transaction: the subscription, the triggers, and the copy of `cells` go. The slot at

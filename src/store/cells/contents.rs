@@ -14,7 +14,7 @@ use crate::domain::ports::Outage;
 use crate::store::error::StoreError;
 
 /// Upper bound for reading one table: ten million rows take about a minute.
-const READ_PATIENCE: Duration = Duration::from_mins(20);
+pub(super) const READ_PATIENCE: Duration = Duration::from_mins(20);
 
 /// One table of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -97,7 +97,7 @@ async fn check_copy(
         ));
         return Ok(findings);
     };
-    match RegistryLink::open(url, "the registry", "REGISTRY_URL").await {
+    match RegistryLink::open_registry(url).await {
         Err(Outage(why)) => findings.push(Finding::warning(
             format!("{why}: this cell decides by its copy"),
             "see whether the registry runs and is reachable; later revocations are not known here",

@@ -8,10 +8,10 @@ use std::str::FromStr;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
+use super::registry_url;
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::{SILENT_CLIENT, WriterConnection};
-use crate::store::error::StoreError;
 
 /// `application_name` of these connections.
 const APPLICATION_NAME: &str = "sluice-cell";
@@ -26,6 +26,12 @@ pub struct RegistryLink {
 // === impl RegistryLink ===
 
 impl RegistryLink {
+    /// Connects to the registry; libpq must read its URL as well.
+    pub async fn open_registry(url: &Secret) -> Result<Self, Outage> {
+        registry_url::check(url, "REGISTRY_URL")?;
+        Self::open(url, "the registry", "REGISTRY_URL").await
+    }
+
     /// Connects; `what` names the database in errors, and `source` where its URL comes from.
     pub async fn open(url: &Secret, what: &str, source: &str) -> Result<Self, Outage> {
         let options = PgConnectOptions::from_str(url.expose()).map_err(|_| {
@@ -64,36 +70,6 @@ impl RegistryLink {
     }
 }
 
-/// The URL without its password, for what is printed.
-pub fn masked(url: &Secret) -> String {
-    let text = url.expose();
-    let (scheme, rest) = text.split_once("://").unwrap_or(("postgres", text));
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let authority = match authority.rsplit_once('@') {
-        Some((login, host)) => match login.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{host}"),
-            None => format!("{login}@{host}"),
-        },
-        None => authority.to_owned(),
-    };
-    let (path, query) =
-        path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let query = query.map(|query| {
-        let pair = |pair: &str| match pair.split_once('=') {
-            Some((name, _)) if name.contains("password") => format!("{name}=***"),
-            _ => pair.to_owned(),
-        };
-        format!("?{}", query.split('&').map(pair).collect::<Vec<_>>().join("&"))
-    });
-    format!("{scheme}://{authority}{path}{}", query.unwrap_or_default())
-}
-
-/// An error of a statement that may quote the URL.
-pub(super) fn redacted(error: StoreError, url: &Secret) -> Outage {
-    let Outage(why) = error.into();
-    Outage(why.replace(url.expose(), &masked(url)))
-}
-
 // --- private helpers ---
 
 fn place_of(options: &PgConnectOptions) -> String {
@@ -101,24 +77,5 @@ fn place_of(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => format!("{}:{}/{database}", socket.display(), options.get_port()),
         None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_masked_url_has_no_password() {
-        for (url, expected) in [
-            ("postgres://cell:s3@cret@reg:5432/db", "postgres://cell:***@reg:5432/db"),
-            ("postgres://cell@reg/db", "postgres://cell@reg/db"),
-            (
-                "postgresql://reg/db?password=s3cret&sslmode=require",
-                "postgresql://reg/db?password=***&sslmode=require",
-            ),
-        ] {
-            assert_eq!(masked(&Secret::new(url.to_owned())), expected);
-        }
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
+use crate::store::cells::cell_side;
 use crate::store::connection::clocks;
 use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
@@ -216,12 +217,14 @@ impl RevocationLedger {
     }
 
     /// All certificates that a CRL of `issuer` must list: without those that ended by both
-    /// Postgres' clock and `now`, and that a CRL made after their end has listed.
+    /// Postgres' clock and `now`, and that a CRL made after their end has listed. Refused in a cell that
+    /// has not received all of them yet.
     pub async fn revoked(
         &mut self,
         issuer: &str,
         now: Timestamp,
     ) -> Result<Vec<RevokedRow>, Outage> {
+        cell_side::refuse_while_copying(&mut self.session).await?;
         let query = sqlx::query_as(REVOKED).bind(issuer).bind(now.to_utc());
         Ok(answer(query.fetch_all(&mut self.session.connection)).await?)
     }

@@ -9,6 +9,7 @@ mod alarms;
 mod authority;
 mod crl;
 mod device_script;
+mod engine_files;
 mod health;
 mod listeners;
 pub mod stack;

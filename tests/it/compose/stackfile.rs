@@ -25,6 +25,11 @@ const USERS: [(&str, &str); 7] = [
 /// The stack as the parser understands it: every default filled in, one key a line, two spaces a
 /// level, no quotes.
 fn parsed(settings: &str) -> String {
+    parsed_with(settings, None)
+}
+
+/// The same with another file on top.
+pub(super) fn parsed_with(settings: &str, above: Option<&str>) -> String {
     let scratch = Scratch::new("compose");
     let text = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
     let settings = scratch.write(".env", settings);
@@ -41,6 +46,9 @@ fn parsed(settings: &str) -> String {
         command.arg("-f").arg(scratch.write("docker-compose.yml", nameless.join("\n")));
         command
     };
+    if let Some(file) = above {
+        command.arg("-f").arg(repository(file));
+    }
     command
         .arg("--project-directory")
         .arg(repository("compose"))
@@ -70,7 +78,7 @@ fn plugin() -> Option<PathBuf> {
 }
 
 /// The lines of one service.
-fn service(text: &str, name: &str) -> String {
+pub(super) fn service(text: &str, name: &str) -> String {
     let services = text.split_once("\nservices:\n").expect("services").1;
     let lines = services.lines().skip_while(|line| *line != format!("  {name}:")).skip(1);
     lines.take_while(|line| line.starts_with("   ")).flat_map(|line| [line, "\n"]).collect()

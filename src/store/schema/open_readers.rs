@@ -12,7 +12,7 @@ use crate::store::connection::engine::TelemetryLayout;
 use crate::store::connection::writer_connection::answer;
 
 /// `whole`: the table has policies, and its chunks get only the grants on all columns. The owner reads
-/// anyway. What sluice_reader itself may read is another finding.
+/// anyway. What `sluice_reader` itself may read is another finding.
 const OPEN_TO: &str = "WITH open AS ( \
         SELECT c.oid, c.relacl, c.relowner, c.relrowsecurity AS whole FROM pg_class c \
         WHERE c.oid = to_regclass('telemetry') AND ($1 OR NOT c.relrowsecurity) \

@@ -8,6 +8,7 @@ use sluice::store::access::broker_sessions;
 use sluice::store::connection::database::Database as Store;
 use sluice::telemetry::metrics::Metrics;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::faults::lock::Lock;
@@ -34,7 +35,8 @@ async fn a_write_that_is_open_when_a_drain_ends_does_not_bring_the_row_back() {
     let lock = Lock::against_readers(&database, "tenants");
     let (desk, stop) = (DrainDesk::default(), CancellationToken::new());
     let (sessions_in, sessions) = watch::channel(SessionMemory::default());
-    let keeping = tokio::spawn(broker_sessions::keep(
+    let mut keeping = JoinSet::new();
+    keeping.spawn(broker_sessions::keep(
         store.pool().clone(),
         "drained".to_owned(),
         Duration::from_mins(1),
@@ -61,5 +63,5 @@ async fn a_write_that_is_open_when_a_drain_ends_does_not_bring_the_row_back() {
     let ended = "SELECT detail ->> 'client_id' FROM audit_log WHERE action = 'replica.drain'";
     assert_eq!(database.value(ended), "drained");
     stop.cancel();
-    keeping.await.unwrap();
+    keeping.join_next().await.unwrap().unwrap();
 }

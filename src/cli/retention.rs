@@ -59,7 +59,12 @@ pub async fn run(
         noted.map_err(|error| outage(&error))?;
         lines.push((
             "Deleted",
-            format!("{} partitions and {} rows", report.dropped.len(), report.expired),
+            format!(
+                "{} partitions, {} rows and {} certificates",
+                report.dropped.len(),
+                report.expired,
+                report.certificates
+            ),
         ));
         value["deleted"] = true.into();
         value["failed"] = report.failed.into();

@@ -153,6 +153,7 @@ mod tests {
         ("MIGRATE_ON_START", Some("1")),
         ("TELEMETRY_RETENTION_DAYS", Some("30")),
         ("QUARANTINE_RETENTION_DAYS", Some("14")),
+        ("CERTIFICATE_RETENTION_DAYS", Some("0")),
         ("STORE_ENGINE", Some("auto")),
         ("COLUMNSTORE_AFTER_DAYS", Some("0")),
         ("CERT_AUTH_ENABLED", Some("0")),

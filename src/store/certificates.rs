@@ -2,13 +2,14 @@
 //!
 //! It only reads. [`self::inventory`] lists, [`self::crl_history`] shows how the CRL grew,
 //! [`self::changes`] writes, [`self::device_renewal`] stores what a device renews,
-//! [`self::expiry`] expires and retires, [`self::public_keys`] fills in the hashes of keys,
+//! [`self::expiry`] expires and retires, [`self::ended`] deletes what ended long ago, [`self::public_keys`] fills in the hashes of keys,
 //! [`self::revocation_ledger`] stores the steps of a revocation, [`self::revoked_keys`] finds keys that
 //! must not be used again, [`self::valid_certificates`] reads those of the whole fleet. Rows may be written by hand, so dates are bounded to a readable range.
 
 pub(crate) mod changes;
 pub(crate) mod crl_history;
 pub(crate) mod device_renewal;
+pub(in crate::store) mod ended;
 pub(crate) mod expiry;
 pub mod inventory;
 pub(crate) mod public_keys;

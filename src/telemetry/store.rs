@@ -25,6 +25,8 @@ metrics! {
         /// 1 while data past its retention is not deleted, because the clocks differ or a round would
         /// delete many days at once.
         retention_held: IntGauge("sluice_retention_held"),
+        /// Certificates whose rows were deleted, because the retention of certificates passed since their end.
+        certificates_deleted: IntCounter("sluice_certificates_deleted_total"),
         /// 1 for the engine of the database (plain, citus, timescale) and its version.
         engine: IntGaugeVec("sluice_store_engine", ["engine", "version"]),
         /// Seconds from a command's creation to the final acknowledgement of its device.

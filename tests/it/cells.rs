@@ -3,6 +3,7 @@
 mod away;
 mod cell_rig;
 mod copying;
+mod ended;
 mod intermediate;
 mod joined;
 mod older;

@@ -25,6 +25,7 @@ use crate::support::postgres::Postgres;
 const KEEP_TEN: Retention = Retention {
     telemetry_days: Some(10),
     quarantine_days: Some(10),
+    certificate_days: None,
     columnstore_days: Some(2),
     confirmed: true,
 };

@@ -115,6 +115,7 @@ pub(crate) fn settings(url: &str) -> DatabaseConfig {
         migrate_on_start: true,
         telemetry_retention_days: None,
         quarantine_retention_days: None,
+        certificate_retention_days: None,
         store_engine: ExpectedEngine::Auto,
         columnstore_after_days: None,
     }

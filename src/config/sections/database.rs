@@ -19,6 +19,8 @@ pub struct DatabaseConfig {
     pub telemetry_retention_days: Option<u32>,
     /// `QUARANTINE_RETENTION_DAYS`; `None` keeps all.
     pub quarantine_retention_days: Option<u32>,
+    /// `CERTIFICATE_RETENTION_DAYS`; `None` keeps all.
+    pub certificate_retention_days: Option<u32>,
     /// `STORE_ENGINE`.
     pub store_engine: ExpectedEngine,
     /// `COLUMNSTORE_AFTER_DAYS`; `None` moves nothing into the columnstore.
@@ -96,6 +98,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "days",
         "How long refused messages are kept. 0 keeps all of them.",
     ),
+    Setting::whole(
+        "CERTIFICATE_RETENTION_DAYS",
+        "0",
+        (0, 36_500),
+        "days",
+        "How long the row of a certificate is kept after its end, unless it was revoked for cause. 0 keeps all of them.",
+    ),
     Setting::with_default(
         "STORE_ENGINE",
         "auto",
@@ -120,6 +129,7 @@ impl DatabaseConfig {
         let mut days = |name| Some(reader.whole(name)).filter(|&days| days > 0);
         let telemetry_retention_days = days("TELEMETRY_RETENTION_DAYS");
         let quarantine_retention_days = days("QUARANTINE_RETENTION_DAYS");
+        let certificate_retention_days = days("CERTIFICATE_RETENTION_DAYS");
         let columnstore_after_days = days("COLUMNSTORE_AFTER_DAYS");
         let store_engine = match reader.text("STORE_ENGINE").as_str() {
             "plain" => ExpectedEngine::Plain,
@@ -134,6 +144,7 @@ impl DatabaseConfig {
             migrate_on_start: reader.switch("MIGRATE_ON_START"),
             telemetry_retention_days,
             quarantine_retention_days,
+            certificate_retention_days,
             store_engine,
             columnstore_after_days,
         }

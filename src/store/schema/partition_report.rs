@@ -11,6 +11,8 @@ pub struct PartitionReport {
     pub dropped: Vec<String>,
     /// Rows past the retention that were deleted one by one.
     pub expired: u64,
+    /// Certificates past their retention whose rows were deleted.
+    pub certificates: u64,
     /// Chunks of a hypertable that were moved into the columnstore.
     pub compressed: Vec<String>,
     /// Partitions that were indexed by the time of receipt.

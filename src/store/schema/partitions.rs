@@ -24,6 +24,7 @@ use crate::domain::ports::Outage;
 use crate::domain::time::Clock;
 use crate::lifecycle::Readiness;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
+use crate::store::certificates::ended;
 use crate::store::connection::clocks;
 use crate::store::error::StoreError;
 use crate::store::layout::chunks;
@@ -147,6 +148,11 @@ async fn round(
             _ => {}
         }
     }
+    let ended_before = retention.certificates(prospect.day);
+    if let Some(cutoff) = ended_before.filter(|_| prospect.held.is_none() && clocks.agree()) {
+        let ended = ended::purge(pool, midnight(cutoff)).await;
+        report.certificates = report.note("device_certificates", ended)?.unwrap_or(0);
+    }
     if prospect.held.is_none() && retention.deletes() {
         retention::after_round(&mut *pool.acquire().await?, prospect.day).await?;
     }
@@ -229,6 +235,13 @@ fn report_round(
     readiness: &Readiness,
 ) -> Duration {
     metrics.partitions_ahead.set(report.ahead);
+    metrics.certificates_deleted.inc_by(report.certificates);
+    if report.certificates > 0 {
+        tracing::info!(
+            certificates = report.certificates,
+            "deleted the rows of certificates that ended before CERTIFICATE_RETENTION_DAYS"
+        );
+    }
     if report.missing.is_empty() {
         readiness.well(COMPONENT);
     } else {

@@ -15,6 +15,7 @@ use crate::config::sections::database::DatabaseConfig;
 use crate::domain::clocks::Clocks;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ports::Outage;
+use crate::store::certificates::ended;
 use crate::store::error::StoreError;
 use crate::store::layout::chunks;
 use crate::store::registry::audit::{self, Actor, Entry};
@@ -40,6 +41,8 @@ pub struct Retention {
     pub telemetry_days: Option<u32>,
     /// `QUARANTINE_RETENTION_DAYS`.
     pub quarantine_days: Option<u32>,
+    /// `CERTIFICATE_RETENTION_DAYS`, after the end of a certificate.
+    pub certificate_days: Option<u32>,
     /// `COLUMNSTORE_AFTER_DAYS`; `None` moves nothing into the columnstore.
     pub columnstore_days: Option<u32>,
     /// An operator has confirmed that a round may advance by any number of days.
@@ -66,6 +69,7 @@ impl From<&DatabaseConfig> for Retention {
         Self {
             telemetry_days: config.telemetry_retention_days,
             quarantine_days: config.quarantine_retention_days,
+            certificate_days: config.certificate_retention_days,
             columnstore_days: config.columnstore_after_days,
             confirmed: false,
         }
@@ -123,6 +127,11 @@ impl Retention {
         Table { name: "link_event_ids", column: "seen_at", days_kept: Some(EVENT_IDS_KEPT_DAYS) }
     }
 
+    /// Certificates that ended before this day are deleted. `None` deletes none.
+    pub(super) fn certificates(&self, today: NaiveDate) -> Option<NaiveDate> {
+        today.checked_sub_days(Days::new(self.certificate_days?.into()))
+    }
+
     /// The first day that stays out of the columnstore. `None` moves nothing.
     pub(super) fn columnstore(&self, today: NaiveDate) -> Option<NaiveDate> {
         today.checked_sub_days(Days::new(self.columnstore_days?.into()))
@@ -135,7 +144,8 @@ impl Retention {
 
     /// Days that a round may advance without confirmation. `None` means no retention is set.
     fn step(&self) -> Option<u32> {
-        let shortest = self.telemetry_days.into_iter().chain(self.quarantine_days).min()?;
+        let kept = [self.telemetry_days, self.quarantine_days, self.certificate_days];
+        let shortest = kept.into_iter().flatten().min()?;
         Some((shortest / STEP_PART).clamp(1, MAX_STEP_DAYS))
     }
 }
@@ -178,8 +188,7 @@ pub async fn note_confirmed(
     day: NaiveDate,
     report: &PartitionReport,
 ) -> Result<(), Outage> {
-    let detail =
-        json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired });
+    let detail = json!({ "day": day.to_string(), "partitions": report.dropped, "rows": report.expired, "certificates": report.certificates });
     let entry = Entry { actor, action: "retention.confirm", tenant: None, device: None, detail };
     let recorded = async { audit::record(&mut *pool.acquire().await?, entry).await };
     recorded.await.map_err(outage)
@@ -258,6 +267,9 @@ async fn prospect(
         if let Some(loose) = loose {
             rows_are_due |= has_rows_before(connection, &loose, table.column, cutoff).await?;
         }
+    }
+    if let Some(cutoff) = retention.certificates(day) {
+        rows_are_due |= ended::are_due(&mut *connection, midnight(cutoff)).await?;
     }
     let advances = (day - last_day).num_days();
     let is_long = advances > i64::from(step) && !retention.confirmed;

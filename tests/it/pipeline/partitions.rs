@@ -21,12 +21,14 @@ use crate::support::wait;
 const KEEP_ALL: Retention = Retention {
     telemetry_days: None,
     quarantine_days: None,
+    certificate_days: None,
     columnstore_days: None,
     confirmed: false,
 };
 const KEEP_TEN: Retention = Retention {
     telemetry_days: Some(10),
     quarantine_days: Some(10),
+    certificate_days: None,
     columnstore_days: None,
     confirmed: false,
 };

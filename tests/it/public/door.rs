@@ -36,6 +36,7 @@ fn open(look: &Look<'_>) -> Database {
         migrate_on_start: false,
         telemetry_retention_days: None,
         quarantine_retention_days: None,
+        certificate_retention_days: None,
         store_engine: ExpectedEngine::Auto,
         columnstore_after_days: None,
     };

@@ -30,6 +30,7 @@ const CATALOG: &str = "SET allow_system_table_mods = on;
 const KEEP_TEN: Retention = Retention {
     telemetry_days: Some(10),
     quarantine_days: Some(10),
+    certificate_days: None,
     columnstore_days: None,
     confirmed: true,
 };

@@ -36,8 +36,10 @@ use crate::ingest::retry::Retry;
 use crate::lifecycle::{Ending, Readiness, Tasks};
 use crate::link::file::{self, LinksFileError};
 use crate::link::settings::LinkSet;
+use crate::pki::authority::directory::DirectoryError;
 use crate::plugin_link::{PluginControl, SocketError};
 use crate::registry::guests::Guests;
+use crate::registry::signer;
 use crate::store::connection::database::{Database, OpenError};
 use crate::store::registry::change_feed::ChangeSignal;
 use crate::store::schema::migrate::SchemaError;
@@ -83,6 +85,9 @@ pub enum RunError {
     /// The links file is invalid.
     #[error(transparent)]
     Links(#[from] LinksFileError),
+    /// An authority of a cell is unusable.
+    #[error(transparent)]
+    CellAuthorities(#[from] DirectoryError),
     /// A file of the EST listener is unusable.
     #[error(transparent)]
     Est(#[from] EstTlsError),
@@ -141,6 +146,7 @@ pub async fn run(
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let links = config.links.path.as_deref().map_or_else(|| Ok(LinkSet::default()), file::load)?;
     let links = watch::Sender::new(Arc::new(links));
+    signer::check_cell_authorities(&config.certificates, clock::now())?;
     let database = Database::open(&config.database, metrics.store.clone())?;
     let (readiness, abandon) = (Readiness::default(), CancellationToken::new());
     // The ops listener answers before the other components can report.

@@ -66,7 +66,8 @@ impl Daemon {
             return Ok(());
         };
         let metrics = self.metrics.est.clone();
-        let tls = EstTls::open(EstTlsFiles::new(settings, authority), metrics.clone())?;
+        let of_cells = certificates.cell_authorities_dir.as_deref();
+        let tls = EstTls::open(EstTlsFiles::new(settings, authority, of_cells), metrics.clone())?;
         let listener = listen("EST_BIND", settings.bind).await?;
         let metrics = (metrics, self.metrics.certificates.clone());
         let est = EstApi::new(certificates.clone(), self.database.clone(), metrics, clock::now);

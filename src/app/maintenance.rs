@@ -11,6 +11,7 @@ use crate::lifecycle::Tasks;
 use crate::quarantine::replay_worker::ReplayWorker;
 use crate::registry::access_rules::writer::AclWriter;
 use crate::registry::authority_watch::AuthorityWatch;
+use crate::registry::cell_authority_watch::CellAuthorityWatch;
 use crate::registry::cells::watch::RegistryWatch;
 use crate::registry::certificates::upkeep::{CertificateUpkeep, Notices};
 use crate::registry::revocation::broker_reload::Recheck;
@@ -76,6 +77,11 @@ impl Daemon {
         let readiness = self.readiness.clone();
         if let Some(watch) = AuthorityWatch::new(settings, metrics.clone(), readiness, clock::now) {
             tasks.spawn("authority", watch.watch(self.stop.clone()));
+        }
+        let (metrics, readiness) = (metrics.clone(), self.readiness.clone());
+        let watch = CellAuthorityWatch::new(settings, metrics, readiness, clock::now);
+        if let Some(watch) = watch {
+            tasks.spawn("cell_authorities", watch.watch(self.stop.clone()));
         }
     }
 

@@ -30,6 +30,7 @@ use crate::command::table::{OutputFormat, fields};
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
 use crate::registry::certificates::find;
+use crate::registry::certificates::import::issuer_of;
 use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
 use crate::registry::{self, ActionContext};
 use crate::store::certificates::Handle;
@@ -191,9 +192,10 @@ async fn import(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let authority = registry::open_authority(&config.certificates, action.now)
-        .map_err(|error| not_ready(&error))?;
     let pem = read_input(file, MAX_CERTIFICATE_BYTES)?;
+    let issuer = issuer_of(&pem);
+    let authority = registry::open_issuer(&config.certificates, &issuer, action.now)
+        .map_err(|error| not_ready(&error))?;
     let row = registry::certificates::import::import(action, &authority, &pem, expected)
         .await
         .map_err(not_imported)?;

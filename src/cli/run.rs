@@ -113,6 +113,7 @@ fn exit_of(error: &RunError) -> Exit {
         RunError::Database(_)
         | RunError::Policy(_)
         | RunError::Est(_)
+        | RunError::CellAuthorities(_)
         | RunError::Links(_)
         | RunError::Bind { .. }
         | RunError::Socket(_)

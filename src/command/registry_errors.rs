@@ -13,7 +13,11 @@ use crate::store::certificates::CertificateError;
 
 /// The authority's files cannot be used.
 pub fn not_ready(error: &SignerError) -> Failure {
-    Failure::new(Exit::Config, error.to_string())
+    let exit = match error {
+        SignerError::NoSuchName(_) => Exit::Usage,
+        _ => Exit::Config,
+    };
+    Failure::new(exit, error.to_string())
 }
 
 /// No certificate was issued.

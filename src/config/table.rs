@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     /// The promised names and defaults, as the design document fixes them.
-    const PROMISED: [(&str, Option<&str>); 134] = [
+    const PROMISED: [(&str, Option<&str>); 136] = [
         ("MQTT_HOST", Some("localhost")),
         ("MQTT_PORT", Some("1883")),
         ("MQTT_USERNAME", None),
@@ -194,6 +194,7 @@ mod tests {
         ("LINKS_PATH", None),
         ("DEVICE_CA_CERT_PATH", None),
         ("DEVICE_CA_KEY_PATH", None),
+        ("CELL_AUTHORITIES_DIR", None),
         ("CRL_OUTPUT_PATH", None),
         ("CRL_VALIDITY_HOURS", Some("168")),
         ("CRL_REFRESH_HOURS", Some("12")),
@@ -250,6 +251,7 @@ mod tests {
         ("EST_BIND", None),
         ("EST_SERVER_CERT", None),
         ("EST_SERVER_KEY", None),
+        ("REGISTRY_EST_URL", None),
         ("PUBLIC_BIND", None),
         ("PUBLIC_WEBSOCKET_URL", None),
         ("PUBLIC_TRUSTED_PROXIES", None),

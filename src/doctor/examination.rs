@@ -89,6 +89,7 @@ where
     it.check("links file", local_files::read(links, links_file::judge)).await;
     let authority = config.certificates.ca_cert_path.as_deref();
     it.check("authority", local_files::read(authority, local_files::judge_authority)).await;
+    it.check("authority", local_files::cell_authorities(&config.certificates)).await;
     it.check("EST listener", est_listener).await;
     it.check("daemon", async { Ok::<_, Outage>(daemon.await) }).await;
     it.check_broker(config).await;

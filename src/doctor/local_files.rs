@@ -9,9 +9,11 @@ use std::path::Path;
 use crate::access::policy::file;
 use crate::access::policy::lint::{self, LintSuspicion};
 use crate::clock;
+use crate::config::sections::certificates::CertificatesConfig;
 use crate::disk::{self, Unreachable};
 use crate::domain::finding::{Finding, Severity};
 use crate::pki::authority::end::AuthorityEnd;
+use crate::registry::signer;
 
 /// Runs `judge`, which reads the file at `path`, where a dead mount stops nothing else.
 pub(super) async fn read(
@@ -41,13 +43,32 @@ pub(super) fn judge_authority(path: Option<&Path>) -> Vec<Finding> {
             "DEVICE_CA_CERT_PATH is not set: Sluice signs no certificates here",
         )];
     };
-    vec![match AuthorityEnd::of_file(path, clock::now()) {
-        AuthorityEnd::Far(end) => Finding::ok(format!("the authority expires at {end}")),
+    vec![judge_end("the authority", AuthorityEnd::of_file(path, clock::now()))]
+}
+
+/// Judges the authority of each cell; none means that `CELL_AUTHORITIES_DIR` is unset.
+pub(super) async fn cell_authorities(
+    settings: &CertificatesConfig,
+) -> Result<Vec<Finding>, Unreachable> {
+    let owned = settings.clone();
+    let read = move || signer::cell_authority_ends(&owned, clock::now());
+    Ok(match disk::run(signer::place_of(settings), read).await? {
+        Ok(ends) => ends
+            .into_iter()
+            .map(|(name, end)| judge_end(&format!("the authority {name} of a cell"), end))
+            .collect(),
+        Err(error) => vec![Finding::error(error.to_string(), "correct the files there")],
+    })
+}
+
+fn judge_end(whose: &str, end: AuthorityEnd) -> Finding {
+    match end {
+        AuthorityEnd::Far(end) => Finding::ok(format!("{whose} expires at {end}")),
         AuthorityEnd::Near(_, what) => Finding { level: Severity::Warning, what, advice: None },
         AuthorityEnd::Past(_, what) | AuthorityEnd::Unknown(what) => {
             Finding { level: Severity::Error, what, advice: None }
         }
-    }]
+    }
 }
 
 /// Loads the policy file and lints it. Blocks.

@@ -3,11 +3,12 @@
 //! An [`AuthorityCertificate`] verifies, an [`Authority`] signs; neither exists unchecked.
 //!
 //! [`create`] makes a new authority, [`intermediate`] one below it, [`sign`] signs for devices, [`broker_certificate`] for the
-//! broker, [`end`] warns before the end, [`error`] says why one cannot be used. It stores nothing
-//! in the registry.
+//! broker, [`directory`] finds one of several, [`end`] warns before the end, [`error`] says why one cannot be used. It stores
+//! nothing in the registry.
 
 pub mod broker_certificate;
 pub mod create;
+pub(crate) mod directory;
 pub(crate) mod end;
 pub(crate) mod error;
 pub mod intermediate;
@@ -29,7 +30,7 @@ use super::request::public_key::{KeyKind, KeyRefused};
 use crate::domain::time::Timestamp;
 
 /// Maximum size of a file with a chain of certificates.
-const MAX_CHAIN_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_CHAIN_BYTES: u64 = 64 * 1024;
 /// Length of a generated key identifier: that of SHA-1, as in RFC 5280.
 const KEY_ID_BYTES: usize = 20;
 
@@ -169,14 +170,19 @@ fn check_powers(own: &Certificate) -> Result<(), AuthorityError> {
     own.key_kind().clone().map_err(AuthorityError::Weak).and_then(signs)
 }
 
-/// Checks what every certificate of the chain needs.
-fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError> {
+/// Checks what every certificate of the chain needs, whatever its dates.
+fn check_kind(certificate: &Certificate) -> Result<(), AuthorityError> {
     let uses = certificate.uses();
     let needs = [
         (uses.is_ca, "its basic constraints lack CA:true"),
         (uses.unknown_critical.is_none(), "it has a critical extension that Sluice does not know"),
     ];
-    refuse_first(certificate, &needs)?;
+    refuse_first(certificate, &needs)
+}
+
+/// Checks that, and the dates.
+fn check_place(certificate: &Certificate, now: Timestamp) -> Result<(), AuthorityError> {
+    check_kind(certificate)?;
     let (from, until) = (certificate.not_before(), certificate.not_after());
     let advice = match () {
         () if now < from => "set the clock of this machine, or wait",

@@ -6,13 +6,15 @@
 use uuid::Uuid;
 
 use super::certificates::issue::{self, IssueError, SignedCertificate};
-use super::{ActionContext, Signer};
+use super::{ActionContext, SignerChoice, SignerError, open_signer};
+use crate::config::sections::certificates::CertificatesConfig;
 use crate::domain::enrolment::{
     CodeExpiry, EnrolmentCode, EnrolmentScope, NoRandomCode, hash_of_code,
 };
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
+use crate::pki::authority::directory::PairName;
 use crate::pki::request::csr::{Request, RequestError};
 use crate::store::certificates::{
     self, CertificateError, CertificateRow, CertificateStatus, Handle,
@@ -47,6 +49,8 @@ pub struct CodeOrder {
     pub max_uses: u32,
     /// When it expires.
     pub expiry: CodeExpiry,
+    /// The authority of its certificates; `None` means the own one.
+    pub authority: Option<PairName>,
 }
 
 /// Why no code was made.
@@ -58,6 +62,9 @@ pub enum MakeCodeError {
     /// Its end is in the past, or too late.
     #[error("a code expires in the future and within {MAX_CODE_DAYS} days, but {0} was requested")]
     Expiry(Timestamp),
+    /// Its authority cannot sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The tenant does not fit, or the database failed.
     #[error(transparent)]
     Store(#[from] EnrolmentCodeError),
@@ -108,6 +115,9 @@ pub enum EnrolError {
     /// The certificate could not be signed.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// The authority's files cannot be used.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// The database failed.
     #[error("{0}")]
     Outage(#[from] Outage),
@@ -116,16 +126,30 @@ pub enum EnrolError {
 /// Makes a code. The text is returned once.
 pub async fn make_code(
     context: ActionContext<'_>,
+    settings: &CertificatesConfig,
     order: CodeOrder,
 ) -> Result<(EnrolmentCode, EnrolmentCodeRow), MakeCodeError> {
     let (expires_at, now) = (order.expiry.at(context.now), context.now);
     if expires_at <= now || expires_at > now.plus_seconds(MAX_CODE_DAYS * SECONDS_PER_DAY) {
         return Err(MakeCodeError::Expiry(expires_at));
     }
+    if let Some(name) = &order.authority {
+        // A wrong name fails here, and not for each device.
+        open_signer(settings, SignerChoice::Named(name.clone()), now).await?;
+    }
     let code = EnrolmentCode::generate()?;
-    let CodeOrder { tenant, scope, site, adds_devices, max_uses, .. } = order;
-    let hash = code.hash();
-    let new = NewEnrolmentCode { tenant, scope, site, adds_devices, max_uses, expires_at, hash };
+    let CodeOrder { tenant, scope, site, adds_devices, max_uses, authority, .. } = order;
+    let (hash, authority) = (code.hash(), authority.map(|name| name.to_string()));
+    let new = NewEnrolmentCode {
+        tenant,
+        scope,
+        site,
+        adds_devices,
+        max_uses,
+        expires_at,
+        authority,
+        hash,
+    };
     let row = codes::add(context.database.pool(), context.actor, &new).await?;
     Ok((code, row))
 }
@@ -142,7 +166,7 @@ pub async fn revoke_code(
 /// Gives a device its first certificate for a code.
 pub async fn enrol(
     context: ActionContext<'_>,
-    signer: &Signer,
+    settings: &CertificatesConfig,
     application: Application<'_>,
 ) -> Result<Enrolled, EnrolError> {
     let Application { device, code, request } = application;
@@ -152,13 +176,15 @@ pub async fn enrol(
     let public_key = judged.as_ref().map(Request::public_key_sha256).unwrap_or_default();
     let hash = hash_of_code(code).ok_or(EnrolError::NotValid)?;
     let given = PresentedCode { device, code: &hash, public_key: &public_key };
-    let id = match uses::look_up(pool, given).await? {
+    let (id, authority) = match uses::look_up(pool, given).await? {
         CodeStanding::Invalid => return Err(EnrolError::NotValid),
         CodeStanding::Used(certificate) => return earlier(context, certificate).await,
-        CodeStanding::Valid(id) => id,
+        CodeStanding::Valid { id, authority } => (id, authority),
     };
+    let request = judged?;
+    let signer = open_signer(settings, choice_of(authority)?, context.now).await?;
     let SignedCertificate { row, ends_with_authority, .. } =
-        issue::sign_before_device(context, signer, device, judged?).await?;
+        issue::sign_before_device(context, &signer, device, request).await?;
     match uses::redeem(pool, context.actor, id, &row, &public_key).await? {
         Redeemed::Earlier(certificate) => earlier(context, certificate).await,
         Redeemed::Stored(certificate) => {
@@ -171,6 +197,14 @@ pub async fn enrol(
 }
 
 // --- private helpers ---
+
+/// The authority that the row of a code names.
+fn choice_of(authority: Option<String>) -> Result<SignerChoice, EnrolError> {
+    let name = authority.map(|name| {
+        name.parse().map_err(|why| Outage(format!("the code names the authority {name}: {why}")))
+    });
+    Ok(SignerChoice::first(name.transpose()?))
+}
 
 /// The certificate that the same key got before, whose answer may have been lost.
 async fn earlier(context: ActionContext<'_>, id: Uuid) -> Result<Enrolled, EnrolError> {

@@ -3,7 +3,7 @@
 use super::declare::metrics;
 
 metrics! {
-    /// Updated by certificate upkeep each minute, and by the watch of the authority.
+    /// Updated by certificate upkeep each minute, and by the watches of the authorities.
     pub struct CertificateMetrics {
         /// Certificates in the registry, by status.
         certificates: IntGaugeVec("sluice_certificates", ["status"]),
@@ -12,6 +12,9 @@ metrics! {
         /// Expiry of the authority that signs devices, in Unix time; 0 when none is set or it cannot
         /// be read.
         authority_not_after: IntGauge("sluice_ca_not_after_seconds"),
+        /// Expiry of the authority of a cell, in Unix time, by its name in `CELL_AUTHORITIES_DIR`; 0 when it
+        /// cannot be used.
+        cell_authority_not_after: IntGaugeVec("sluice_cell_authority_not_after_seconds", ["authority"]),
         /// Certificates that replaced another, by the way the request came: mqtt, est or api. The
         /// command line is not counted.
         renewed: IntCounterVec("sluice_certificates_renewed_total", ["by"]),

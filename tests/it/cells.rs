@@ -2,6 +2,7 @@
 
 mod away;
 mod cell_rig;
+mod chain;
 mod copying;
 mod ended;
 mod intermediate;
@@ -9,3 +10,4 @@ mod joined;
 mod older;
 mod passwords;
 mod refusals;
+mod renewal;

@@ -14,18 +14,19 @@ use super::files::{DASH, NewFile, read_input};
 use super::list;
 use crate::command::context::printed;
 use crate::command::failure::{Exit, Failure};
-use crate::command::registry_errors::{not_issued, not_ready, not_renewed};
+use crate::command::registry_errors::{not_issued, not_ready, not_renewed, not_stored};
 use crate::command::table::{OutputFormat, fields, json};
 use crate::command::text::moment;
 use crate::config::Config;
 use crate::domain::ids::DeviceKey;
+use crate::pki::authority::directory::PairName;
 use crate::pki::files::{PRIVATE, PUBLIC};
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::csr::MAX_REQUEST_BYTES;
 use crate::pki::request::profile::Lifetime;
 use crate::registry::certificates::issue::{Issued, KeySource, MAX_DAYS, Order};
 use crate::registry::certificates::{issue as issuing, renew as renewing, rotate as rotating};
-use crate::registry::{ActionContext, Signer};
+use crate::registry::{ActionContext, Signer, SignerChoice};
 use crate::store::certificates::CertificateRow;
 
 /// The key of the certificate, and the output files.
@@ -51,6 +52,10 @@ pub struct KeyArgs {
     /// How long the certificate is valid, instead of `CERT_VALIDITY_DAYS`
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     days: Option<u32>,
+    /// The authority in `CELL_AUTHORITIES_DIR` that signs. Without it `issue` takes that of
+    /// `DEVICE_CA_CERT_PATH`, and the others take the one that issued the old certificate
+    #[arg(long, value_name = "NAME")]
+    authority: Option<PairName>,
 }
 
 /// The arguments, read, and the files created for the result.
@@ -81,7 +86,8 @@ pub async fn issue(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let (signer, prepared) = prepare(action, key, config)?;
+    let choice = SignerChoice::first(key.authority.clone());
+    let (signer, prepared) = prepare(action, key, &choice, config)?;
     let issued =
         issuing::issue(action, &signer, device, prepared.order()).await.map_err(not_issued)?;
     deliver(&issued, prepared, output)
@@ -95,7 +101,8 @@ pub async fn renew(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let (signer, prepared) = prepare(action, key, config)?;
+    let choice = choose(action, old, key).await?;
+    let (signer, prepared) = prepare(action, key, &choice, config)?;
     let issued =
         renewing::renew(action, &signer, old, prepared.order()).await.map_err(not_renewed)?;
     deliver(&issued, prepared, output)
@@ -110,7 +117,8 @@ pub async fn rotate(
     config: &Config,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let (signer, prepared) = prepare(action, key, config)?;
+    let choice = choose(action, old, key).await?;
+    let (signer, prepared) = prepare(action, key, &choice, config)?;
     let issued = rotating::rotate(action, &signer, old, grace_hours, prepared.order())
         .await
         .map_err(not_renewed)?;
@@ -133,13 +141,22 @@ impl PreparedKey {
 
 // --- private helpers ---
 
+async fn choose(
+    action: ActionContext<'_>,
+    old: Uuid,
+    key: &KeyArgs,
+) -> Result<SignerChoice, Failure> {
+    renewing::choose_signer(action, old, key.authority.clone()).await.map_err(not_stored)
+}
+
 fn prepare(
     action: ActionContext<'_>,
     key: &KeyArgs,
+    choice: &SignerChoice,
     config: &Config,
 ) -> Result<(Signer, PreparedKey), Failure> {
-    let signer =
-        Signer::open(&config.certificates, action.now).map_err(|error| not_ready(&error))?;
+    let signer = Signer::open_as(&config.certificates, choice, action.now)
+        .map_err(|error| not_ready(&error))?;
     let request =
         key.csr.as_deref().map(|path| read_input(path, MAX_REQUEST_BYTES as u64)).transpose()?;
     let new_file = |path: &Option<PathBuf>, mode| {

@@ -10,11 +10,13 @@ use super::device_values::read_site;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
 use crate::command::list_args::PageArgs;
+use crate::command::registry_errors::not_ready;
 use crate::command::table::{OutputFormat, fields, note, rows};
 use crate::command::text::{cell_or_none, moment, printable_or_none};
 use crate::config::Config;
 use crate::domain::enrolment::{CodeExpiry, EnrolmentScope, NamePattern};
 use crate::domain::ids::{DeviceId, TenantId};
+use crate::pki::authority::directory::PairName;
 use crate::registry::enrolment::{self as registry, CodeOrder, MAX_CODE_USES, MakeCodeError};
 use crate::store::registry::enrolment_codes::{self, EnrolmentCodeError, EnrolmentCodeRow};
 
@@ -74,6 +76,10 @@ pub struct AddArgs {
     /// Refuse a device that is not registered, instead of adding it
     #[arg(long)]
     registered_only: bool,
+    /// The authority in `CELL_AUTHORITIES_DIR` that signs the certificates, instead of that of
+    /// `DEVICE_CA_CERT_PATH`
+    #[arg(long, value_name = "NAME")]
+    authority: Option<PairName>,
 }
 
 /// The output after a code was made.
@@ -109,13 +115,13 @@ async fn add(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let order = args.order()?;
-    let (code, row) = registry::make_code(operator.action_context(), order).await.map_err(
-        |error| match error {
-            MakeCodeError::Store(error) => explain(error),
-            MakeCodeError::Expiry(_) => Failure::usage(format!("{error}: change --expires")),
-            MakeCodeError::Random(_) => Failure::new(Exit::Internal, error.to_string()),
-        },
-    )?;
+    let made = registry::make_code(operator.action_context(), &config.certificates, order).await;
+    let (code, row) = made.map_err(|error| match error {
+        MakeCodeError::Store(error) => explain(error),
+        MakeCodeError::Signer(error) => not_ready(&error),
+        MakeCodeError::Expiry(_) => Failure::usage(format!("{error}: change --expires")),
+        MakeCodeError::Random(_) => Failure::new(Exit::Internal, error.to_string()),
+    })?;
     if output == OutputFormat::Table {
         note!("The code is shown only now: Sluice stores its SHA-256.");
     }
@@ -175,6 +181,7 @@ impl AddArgs {
             adds_devices: !self.registered_only,
             max_uses: self.uses,
             expiry: self.expires,
+            authority: self.authority,
         })
     }
 }
@@ -187,6 +194,7 @@ fn print(row: &EnrolmentCodeRow, output: OutputFormat) -> Result<Exit, Failure> 
         ("Tenant", row.tenant_id.clone()),
         ("Devices", scope_of(row)),
         ("Site", printable_or_none(row.site_id.as_deref())),
+        ("Authority", printable_or_none(row.authority.as_deref())),
         ("Status", row.status.clone()),
         ("Uses", format!("{} of {}", row.uses, row.max_uses)),
         ("Expires", moment(row.expires_at)),

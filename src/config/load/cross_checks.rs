@@ -38,6 +38,12 @@ pub(crate) fn check(config: &Config, reader: &mut SettingReader) {
         );
     }
     check_est(config, reader);
+    if config.certificates.cell_authorities_dir.is_some() && config.database.registry_url.is_some()
+    {
+        let why = "a cell signs no certificate, and the keys of other cells do not belong there: set \
+                   CELL_AUTHORITIES_DIR at the registry only";
+        reader.conflict(&["CELL_AUTHORITIES_DIR", "REGISTRY_URL"], why);
+    }
     if let Some(oidc) = &config.console.oidc
         && !config.access.issuers.iter().any(|issuer| issuer.issuer == oidc.issuer)
     {
@@ -141,6 +147,10 @@ mod tests {
             (&[("CRL_REFRESH_HOURS", "25")], "the first must be at least 7 times the second, 175"),
             (&[("OPS_BIND", "127.0.0.1:8080")], "two listeners cannot share one address"),
             (&[("CERT_RENEW_OVER_MQTT", "1")], "set DEVICE_API=1 too"),
+            (
+                &[("REGISTRY_URL", "postgres://u@h/r"), ("CELL_AUTHORITIES_DIR", "/a")],
+                "set CELL_AUTHORITIES_DIR at the registry only",
+            ),
         ] {
             let text = error(&environment(pairs));
             assert!(text.contains(expected), "{text}");

@@ -21,6 +21,9 @@ const SOCKET: &str = "PLUGIN_SOCKET";
 /// The setting that names a file which exists only while the broker runs.
 const TRANSIENT: &str = "BROKER_PID_FILE";
 
+/// The setting that names a directory.
+const DIRECTORY: &str = "CELL_AUTHORITIES_DIR";
+
 /// Returns all faults of the files, one sentence each.
 pub fn faults(effective: &[Effective]) -> Vec<String> {
     let fault = |row: &Effective| {
@@ -31,6 +34,7 @@ pub fn faults(effective: &[Effective]) -> Vec<String> {
                 (is_directory(directory_of(path)), "cannot use the directory of this file")
             }
             TRANSIENT => return None,
+            DIRECTORY => (is_directory(path), "cannot use this directory"),
             _ if is_path(name) => (is_readable(path), "cannot read the file"),
             _ => return None,
         };

@@ -13,6 +13,8 @@ pub struct CertificatesConfig {
     pub ca_cert_path: Option<PathBuf>,
     /// `DEVICE_CA_KEY_PATH`.
     pub ca_key_path: Option<PathBuf>,
+    /// `CELL_AUTHORITIES_DIR`.
+    pub cell_authorities_dir: Option<PathBuf>,
     /// `CRL_OUTPUT_PATH`.
     pub crl_output_path: Option<PathBuf>,
     /// `CRL_VALIDITY_HOURS`.
@@ -73,6 +75,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "DEVICE_CA_KEY_PATH",
         SettingKind::Path,
         "The private key of that authority (PEM).",
+    ),
+    Setting::optional(
+        "CELL_AUTHORITIES_DIR",
+        SettingKind::Path,
+        "At the registry of cells: a directory with NAME.crt and NAME.key of each cell's authority. A renewal is signed by the \
+         authority that issued the certificate.",
     ),
     Setting::optional(
         "CRL_OUTPUT_PATH",
@@ -177,6 +185,7 @@ impl CertificatesConfig {
         Self {
             ca_cert_path: reader.path("DEVICE_CA_CERT_PATH"),
             ca_key_path: reader.path("DEVICE_CA_KEY_PATH"),
+            cell_authorities_dir: reader.path("CELL_AUTHORITIES_DIR"),
             crl_output_path: reader.path("CRL_OUTPUT_PATH"),
             crl_validity_hours,
             crl_refresh_hours,

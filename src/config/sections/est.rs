@@ -4,13 +4,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::load::reader::SettingReader;
-use crate::config::setting::{Setting, SettingKind};
+use crate::config::setting::{Setting, SettingKind, SettingRule};
+
+const URL: SettingKind = SettingKind::Text(SettingRule {
+    allowed: "an address such as https://est.example.org:8443",
+    holds: is_https,
+});
+
+/// Longest address that a response names.
+const MAX_URL_LEN: usize = 256;
 
 /// Settings of enrolment over Secure Transport.
 #[derive(Clone, Debug)]
 pub struct EstConfig {
     /// The listener; `None` means that there is none.
     pub listener: Option<EstListenerConfig>,
+    /// `REGISTRY_EST_URL`.
+    pub registry_url: Option<String>,
 }
 
 /// The address of the listener, and its own certificate.
@@ -41,6 +51,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "EST_SERVER_KEY",
         SettingKind::Path,
         "The private key of that certificate (PEM). Only the owner may have access to the file.",
+    ),
+    Setting::optional(
+        "REGISTRY_EST_URL",
+        URL,
+        "In a cell: the address at which devices reach the EST listener of the registry. The request certificate/renew is \
+         answered with it.",
     ),
 ];
 
@@ -76,6 +92,12 @@ impl EstConfig {
             }
             (None, None, None) => None,
         };
-        Self { listener }
+        Self { listener, registry_url: reader.optional_text("REGISTRY_EST_URL") }
     }
+}
+
+fn is_https(url: &str) -> bool {
+    let host = url.strip_prefix("https://").unwrap_or_default();
+    let begins_well = host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[');
+    begins_well && url.len() <= MAX_URL_LEN && url.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -20,6 +20,7 @@ use crate::domain::outbox::DeadLetterCause;
 use crate::domain::refusal::Reason;
 use crate::domain::time::Timestamp;
 use crate::domain::time_range::{InvalidTimeBound, TimeBound};
+use crate::pki::authority::directory::PairName;
 use crate::pki::crl::RevocationReason;
 use crate::store::certificates::{CertificateStatus, Handle};
 use crate::store::downlink::commands::CommandCursor;
@@ -97,20 +98,21 @@ impl<T: TextParam> JsonSchema for Param<T> {
 
 /// Names that topics and commands contain.
 macro_rules! name_params {
-    ($($type:ty),+) => {$(
+    ($pattern:literal: $($type:ty),+) => {$(
         impl TextParam for $type {
             fn read(text: &str) -> Result<Self, String> {
                 parsed(text)
             }
 
             fn schema() -> Schema {
-                json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$" })
+                json_schema!({ "type": "string", "pattern": $pattern })
             }
         }
     )+};
 }
 
-name_params!(TenantId, DeviceId, CommandType);
+name_params!("^[A-Za-z0-9._:-]{1,64}$": TenantId, DeviceId, CommandType);
+name_params!("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": PairName);
 
 impl TextParam for NamePattern {
     fn read(text: &str) -> Result<Self, String> {

@@ -33,6 +33,7 @@ pub(crate) enum ProblemKind {
     Refused,
     TooLarge,
     UnsupportedMediaType,
+    Elsewhere,
     TooManyRequests,
     Internal,
     Unavailable,
@@ -108,7 +109,7 @@ fn urn(slug: &str) -> String {
 // === impl ProblemKind ===
 
 impl ProblemKind {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::ProofMissing,
@@ -123,6 +124,7 @@ impl ProblemKind {
         Self::Refused,
         Self::TooLarge,
         Self::UnsupportedMediaType,
+        Self::Elsewhere,
         Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
@@ -132,73 +134,69 @@ impl ProblemKind {
     ];
 
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as Code;
         match self {
-            Self::BadRequest => {
-                (StatusCode::BAD_REQUEST, "bad-request", "The request is malformed")
-            }
+            Self::BadRequest => (Code::BAD_REQUEST, "bad-request", "The request is malformed"),
             Self::Unauthorized => {
-                (StatusCode::UNAUTHORIZED, "unauthorized", "The admin token is missing or wrong")
+                (Code::UNAUTHORIZED, "unauthorized", "The admin token is missing or wrong")
             }
             Self::Forbidden => {
-                (StatusCode::FORBIDDEN, "forbidden", "The request is not allowed from this origin")
+                (Code::FORBIDDEN, "forbidden", "The request is not allowed from this origin")
             }
             Self::ProofMissing => (
-                StatusCode::UNAUTHORIZED,
+                Code::UNAUTHORIZED,
                 "proof-missing",
                 "The request carries no proof of the device's identity",
             ),
-            Self::ProofWrong => (
-                StatusCode::FORBIDDEN,
-                "proof-wrong",
-                "The proof of the device's identity is wrong",
-            ),
+            Self::ProofWrong => {
+                (Code::FORBIDDEN, "proof-wrong", "The proof of the device's identity is wrong")
+            }
             Self::DeviceRefused => (
-                StatusCode::FORBIDDEN,
+                Code::FORBIDDEN,
                 "device-refused",
                 "Sluice does not answer this request of the device",
             ),
-            Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "The path does not exist"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "The resource was not found"),
+            Self::NoSuchPath => (Code::NOT_FOUND, "no-such-path", "The path does not exist"),
+            Self::NotFound => (Code::NOT_FOUND, "not-found", "The resource was not found"),
             Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
+                Code::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "The path does not support this method",
             ),
             Self::Conflict => {
-                (StatusCode::CONFLICT, "conflict", "The request conflicts with the current state")
+                (Code::CONFLICT, "conflict", "The request conflicts with the current state")
             }
             Self::OtherVersion => {
-                (StatusCode::PRECONDITION_FAILED, "version", "The resource has another version")
+                (Code::PRECONDITION_FAILED, "version", "The resource has another version")
             }
             Self::Refused => (
-                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::UNPROCESSABLE_ENTITY,
                 "refused",
                 "The request is readable, but a value is not accepted",
             ),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body is not JSON",
-            ),
-            Self::TooManyRequests => {
-                (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
+            Self::TooLarge => (Code::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (Code::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is not JSON")
             }
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+            Self::Elsewhere => {
+                (Code::MISDIRECTED_REQUEST, "elsewhere", "Another server answers this request")
+            }
+            Self::TooManyRequests => {
+                (Code::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
+            }
+            Self::Internal => (Code::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
             Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "A dependency is unavailable")
+                (Code::SERVICE_UNAVAILABLE, "unavailable", "A dependency is unavailable")
             }
             Self::NotSetUp => {
-                (StatusCode::SERVICE_UNAVAILABLE, "not-set-up", "The feature is not configured")
+                (Code::SERVICE_UNAVAILABLE, "not-set-up", "The feature is not configured")
             }
             Self::NotProven => (
-                StatusCode::GATEWAY_TIMEOUT,
+                Code::GATEWAY_TIMEOUT,
                 "not-proven",
                 "The certificate is revoked, but a step of the revocation is not done",
             ),
-            Self::TimedOut => {
-                (StatusCode::GATEWAY_TIMEOUT, "timed-out", "The request took too long")
-            }
+            Self::TimedOut => (Code::GATEWAY_TIMEOUT, "timed-out", "The request took too long"),
         }
     }
 }

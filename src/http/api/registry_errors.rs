@@ -14,12 +14,19 @@ use crate::store::certificates::CertificateError;
 
 /// The field with a certificate request.
 pub(crate) const CSR: &str = "csr";
+/// The field with the name of an authority.
+const AUTHORITY: &str = "authority";
 /// The field with a certificate.
 pub(super) const CERT_PEM: &str = "cert_pem";
 
 impl From<SignerError> for Problem {
     fn from(error: SignerError) -> Self {
-        Self::new(ProblemKind::NotSetUp, error.to_string())
+        let what = error.to_string();
+        match error {
+            SignerError::NoSuchName(_) => Self::refused(AUTHORITY, what),
+            SignerError::UnknownIssuer(_) => Self::new(ProblemKind::Conflict, what),
+            _ => Self::new(ProblemKind::NotSetUp, what),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::http::views::authority::ShownCertificateView;
 use crate::http::views::certificates::{CertificateDetailView, CertificateView};
+use crate::pki::authority::directory::PairName;
 use crate::pki::decoded::decode_pem;
 use crate::pki::key::PrivateKeyPem;
 use crate::pki::request::profile::Lifetime;
@@ -27,7 +28,8 @@ use crate::registry::certificates::rotate::MAX_GRACE_HOURS;
 use crate::registry::certificates::{
     import as importing, issue as issuing, renew as renewing, rotate as rotating,
 };
-use crate::registry::{self, Signer};
+use crate::registry::signer::place_of;
+use crate::registry::{self, Signer, SignerChoice, open_signer};
 use crate::store::certificates::{self, Handle};
 use crate::telemetry::certificates::RenewedBy;
 
@@ -50,6 +52,9 @@ pub(crate) struct KeyOrder {
     new_key: bool,
     /// The lifetime in days, instead of `CERT_VALIDITY_DAYS`.
     days: Option<Whole<1, MAX_DAYS>>,
+    /// The authority in `CELL_AUTHORITIES_DIR` that signs. Without it, a first certificate is signed by that
+    /// of `DEVICE_CA_CERT_PATH`, and a successor by the one that issued the old certificate.
+    authority: Option<Param<PairName>>,
 }
 
 /// The key and the lifetime of a new certificate (send either `csr` or `new_key`), and how long the
@@ -66,6 +71,9 @@ pub(crate) struct RotateOrder {
     new_key: bool,
     /// The lifetime in days, instead of `CERT_VALIDITY_DAYS`.
     days: Option<Whole<1, MAX_DAYS>>,
+    /// The authority in `CELL_AUTHORITIES_DIR` that signs. Without it, a first certificate is signed by that
+    /// of `DEVICE_CA_CERT_PATH`, and a successor by the one that issued the old certificate.
+    authority: Option<Param<PairName>>,
     /// How many hours the old certificate stays valid, instead of `ROTATION_GRACE_HOURS`.
     grace_hours: Option<Whole<0, MAX_GRACE_HOURS>>,
 }
@@ -125,7 +133,7 @@ pub(crate) async fn issue(
 ) -> Result<CreatedJson<IssuedCertificate>, Problem> {
     let (device, Json(request)) = (call.path.key(), call.body);
     let order = request.order()?;
-    let signer = signer(&api).await?;
+    let signer = signer(&api, SignerChoice::first(request.authority())).await?;
     Ok(CreatedJson(issuing::issue(api.action_context(), &signer, &device, order).await?.into()))
 }
 
@@ -135,8 +143,9 @@ pub(crate) async fn renew(
 ) -> Result<CreatedJson<IssuedCertificate>, Problem> {
     let Json(request) = call.body;
     let order = request.order()?;
-    let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
+    let choice = renewing::choose_signer(api.action_context(), old, request.authority()).await?;
+    let signer = signer(&api, choice).await?;
     let issued = renewing::renew(api.action_context(), &signer, old, order).await?;
     api.certificate_metrics.count_renewed(RenewedBy::Api);
     Ok(CreatedJson(issued.into()))
@@ -146,13 +155,14 @@ pub(crate) async fn rotate(
     api: Api,
     call: Call<CertificatePath, NoParams, Json<RotateOrder>>,
 ) -> Result<CreatedJson<IssuedCertificate>, Problem> {
-    let Json(RotateOrder { csr, new_key, days, grace_hours }) = call.body;
+    let Json(RotateOrder { csr, new_key, days, authority, grace_hours }) = call.body;
     let grace =
         grace_hours.map_or(api.config.certificates.rotation_grace_hours, |Whole(hours)| hours);
-    let request = KeyOrder { csr, new_key, days };
+    let request = KeyOrder { csr, new_key, days, authority };
     let order = request.order()?;
-    let signer = signer(&api).await?;
     let old = find::resolve(api.action_context(), &call.path.certificate.0).await?;
+    let choice = renewing::choose_signer(api.action_context(), old, request.authority()).await?;
+    let signer = signer(&api, choice).await?;
     let issued = rotating::rotate(api.action_context(), &signer, old, grace, order).await?;
     api.certificate_metrics.count_renewed(RenewedBy::Api);
     Ok(CreatedJson(issued.into()))
@@ -190,9 +200,10 @@ pub(crate) async fn import(
     };
     let (settings, context) = (api.config.certificates.clone(), api.action_context());
     let now = context.now;
-    let path = settings.ca_cert_path.clone();
-    let authority =
-        apart(path.as_ref(), move || Ok(registry::open_authority(&settings, now)?)).await?;
+    let (place, issuer) =
+        (place_of(&settings).to_owned(), importing::issuer_of(cert_pem.as_bytes()));
+    let open = move || Ok(registry::open_issuer(&settings, &issuer, now)?);
+    let authority = apart(Some(&place), open).await?;
     Ok(CreatedJson(
         importing::import(context, &authority, cert_pem.as_bytes(), expected.as_ref())
             .await?
@@ -203,6 +214,10 @@ pub(crate) async fn import(
 // === impl KeyOrder ===
 
 impl KeyOrder {
+    fn authority(&self) -> Option<PairName> {
+        self.authority.as_ref().map(|Param(name)| name.clone())
+    }
+
     fn order(&self) -> Result<Order<'_>, Problem> {
         let key = match (&self.csr, self.new_key) {
             (Some(csr), false) => KeySource::Request(csr.as_bytes()),
@@ -252,8 +267,6 @@ impl<'de> Deserialize<'de> for KeyOnce {
 // === private helpers ===
 
 /// Reads the authority's files for each order, so that a replaced authority signs at once.
-async fn signer(api: &Api) -> Result<Signer, Problem> {
-    let (settings, now) = (api.config.certificates.clone(), api.action_context().now);
-    let path = settings.ca_cert_path.clone();
-    apart(path.as_ref(), move || Ok(Signer::open(&settings, now)?)).await
+async fn signer(api: &Api, choice: SignerChoice) -> Result<Signer, Problem> {
+    Ok(open_signer(&api.config.certificates, choice, api.action_context().now).await?)
 }

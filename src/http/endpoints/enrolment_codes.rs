@@ -16,6 +16,7 @@ use crate::http::api::problem::{Problem, ProblemKind};
 use crate::http::api::route::{CreatedJson, OkJson};
 use crate::http::api::state::Api;
 use crate::http::views::enrolment::EnrolmentCodeView;
+use crate::pki::authority::directory::PairName;
 use crate::registry::enrolment::{self as registry, CodeOrder, MAX_CODE_USES, MakeCodeError};
 use crate::store::registry::enrolment_codes::{self, EnrolmentCodeError};
 
@@ -56,6 +57,9 @@ pub(crate) struct EnrolmentCodeToMake {
     site_id: Option<Param<FreeText>>,
     /// Whether the code adds a device that is not registered; the default is true.
     adds_devices: Option<bool>,
+    /// The authority in `CELL_AUTHORITIES_DIR` that signs the certificates, instead of that of
+    /// `DEVICE_CA_CERT_PATH`.
+    authority: Option<Param<PairName>>,
 }
 
 /// The code that was made.
@@ -80,8 +84,10 @@ pub(crate) async fn make(
         adds_devices: wanted.adds_devices.unwrap_or(true),
         max_uses: wanted.max_uses.map_or(1, |Whole(uses)| uses),
         expiry: wanted.expires.map_or(CodeExpiry::USUAL, |Param(expiry)| expiry),
+        authority: wanted.authority.map(|Param(name)| name),
     };
-    let (code, row) = registry::make_code(api.action_context(), order).await?;
+    let settings = &api.config.certificates;
+    let (code, row) = registry::make_code(api.action_context(), settings, order).await?;
     Ok(CreatedJson(MadeEnrolmentCode { row: row.into(), code: code.into_text() }))
 }
 
@@ -123,6 +129,7 @@ impl From<MakeCodeError> for Problem {
     fn from(error: MakeCodeError) -> Self {
         match error {
             MakeCodeError::Store(error) => error.into(),
+            MakeCodeError::Signer(error) => error.into(),
             MakeCodeError::Expiry(_) => Self::refused("expires", error.to_string()),
             MakeCodeError::Random(_) => Self::new(ProblemKind::Internal, error.to_string()),
         }

@@ -20,14 +20,21 @@ use crate::registry::enrolment::{self, Application, EnrolError};
 use crate::store::registry::enrolment_uses::RedeemError;
 use crate::telemetry::est::BY_EST;
 
-/// `GET /cacerts`: the certificates of the authority. They are the same for all tenants.
+/// `GET /cacerts`: the certificates of the authority that issued the certificate of the connection;
+/// without one, those of all authorities. They are the same for all tenants.
 pub(super) async fn authority_certificates(
     State(est): State<EstApi>,
+    ConnectInfo(peer): ConnectInfo<EstPeer>,
     headers: HeaderMap,
 ) -> Answer {
     let (settings, now) = ((*est.certificates).clone(), (est.clock)());
-    let authority = est.on_disk(move || registry::open_authority(&settings, now)).await?;
-    Ok(CertsOnly::of_authority(authority.chain()).for_client(&headers))
+    let shown = peer.certificate().map(Certificate::from_der).transpose();
+    let shown = shown.map_err(|error| est.fault(&error.to_string()))?;
+    let read = move || match shown {
+        Some(shown) => Ok(registry::open_issuer(&settings, shown.issuer(), now)?.chain().to_vec()),
+        None => registry::chains(&settings, now),
+    };
+    Ok(CertsOnly::of_authority(&est.on_disk(read).await?).for_client(&headers))
 }
 
 /// `POST /simpleenroll`: the first certificate, for a code.
@@ -73,9 +80,8 @@ pub(super) async fn first(
 
 impl EstApi {
     async fn enrol(&self, login: &DeviceLogin, csr: &[u8]) -> Answer {
-        let signer = self.signer().await?;
         let application = Application { device: &login.device, code: &login.code, request: csr };
-        let enrolled = enrolment::enrol(self.context(), &signer, application)
+        let enrolled = enrolment::enrol(self.context(), &self.certificates, application)
             .await
             .map_err(|error| self.refusal(error))?;
         let certificate = Certificate::from_pem(enrolled.pem.as_bytes())
@@ -102,7 +108,9 @@ impl EstApi {
             EnrolError::Issue(IssueError::Profile(ProfileError::Name(_))) => {
                 EstRefusal::new(StatusCode::BAD_REQUEST, what)
             }
-            EnrolError::Issue(_) | EnrolError::Outage(_) => self.fault(&what),
+            EnrolError::Issue(_) | EnrolError::Signer(_) | EnrolError::Outage(_) => {
+                self.fault(&what)
+            }
         }
     }
 }

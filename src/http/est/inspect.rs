@@ -23,7 +23,7 @@ pub(crate) async fn inspect(config: &Config) -> Result<Vec<Finding>, Unreachable
             "EST_BIND is not set: devices get no certificates from the daemon itself",
         )]);
     };
-    let files = EstTlsFiles::new(listener, authority);
+    let files = EstTlsFiles::new(listener, authority, certificates.cell_authorities_dir.as_deref());
     Ok(vec![disk::run(authority, move || judge(&files)).await?])
 }
 

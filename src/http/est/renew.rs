@@ -14,6 +14,7 @@ use super::state::EstApi;
 use super::tls_listener::EstPeer;
 use crate::domain::ids::{DeviceKey, TenantId};
 use crate::pki::certificate::Certificate;
+use crate::registry::SignerError;
 use crate::registry::certificates::issue::IssueError;
 use crate::registry::certificates::renew_by_device::{
     self, DeviceRenewal, DeviceRenewalError, HolderProof,
@@ -105,6 +106,7 @@ impl EstApi {
             | DeviceRenewalError::TooLate { .. }
             | DeviceRenewalError::Replaced(_)
             | DeviceRenewalError::RevokedKey(_)
+            | DeviceRenewalError::Signer(SignerError::UnknownIssuer(_))
             | DeviceRenewalError::Store(
                 CertificateError::NoDevice(_)
                 | CertificateError::DeviceRevoked(_)

@@ -3,7 +3,6 @@
 //!
 //! It answers no request.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use super::attempts::Attempts;
 use crate::config::sections::certificates::CertificatesConfig;
 use crate::disk;
 use crate::domain::time::Clock;
-use crate::registry::{ActionContext, Signer, SignerError};
+use crate::registry::signer::place_of;
+use crate::registry::{ActionContext, SignerError};
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
 use crate::telemetry::certificates::CertificateMetrics;
@@ -73,19 +73,12 @@ impl EstApi {
         ActionContext { database: &self.database, actor: &self.actor, now: (self.clock)() }
     }
 
-    /// The files are read for each request, so that a replaced authority signs at once.
-    pub(super) async fn signer(&self) -> Result<Signer, EstRefusal> {
-        let (settings, now) = ((*self.certificates).clone(), (self.clock)());
-        self.on_disk(move || Signer::open(&settings, now)).await
-    }
-
     /// Reads the files of the authority. A file system can hang.
     pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, SignerError> + Send + 'static,
     ) -> Result<T, EstRefusal> {
-        let path = self.certificates.ca_cert_path.as_deref().unwrap_or(Path::new(""));
-        match disk::run(path, read).await {
+        match disk::run(place_of(&self.certificates), read).await {
             Ok(Ok(read)) => Ok(read),
             Ok(Err(error)) => Err(self.fault(&error.to_string())),
             Err(unreachable) => Err(self.fault(&unreachable.to_string())),

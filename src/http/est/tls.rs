@@ -1,5 +1,5 @@
-//! TLS of the EST listener: its own certificate, and the authority that a device's certificate must
-//! come from. The files are read again when their content changes.
+//! TLS of the EST listener: its own certificate, and the authorities that a device's certificate must
+//! come from one of. The files are read again when their content changes.
 //!
 //! A device may connect without a certificate. Whether its certificate is valid is decided by the
 //! registry for each request, not here: a revocation acts without a new list.
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -21,6 +21,7 @@ use crate::disk;
 use crate::domain::time::Timestamp;
 use crate::domain::token::TokenHash;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
+use crate::pki::authority::directory::{self, DirectoryError};
 use crate::pki::certificate::Certificate;
 use crate::pki::key;
 use crate::telemetry::est::EstMetrics;
@@ -41,6 +42,8 @@ pub struct EstTlsFiles {
     certificate: PathBuf,
     key: PathBuf,
     authority: PathBuf,
+    /// The directory with the authorities of the cells.
+    cell_authorities: Option<PathBuf>,
 }
 
 /// A file that TLS needs is unusable.
@@ -87,12 +90,17 @@ pub(super) fn open(
 // === impl EstTlsFiles ===
 
 impl EstTlsFiles {
-    /// The listener's own files, and the authority of the devices.
-    pub fn new(listener: &EstListenerConfig, authority: &Path) -> Self {
+    /// The listener's own files, and the authorities of the devices.
+    pub fn new(
+        listener: &EstListenerConfig,
+        authority: &Path,
+        cell_authorities: Option<&Path>,
+    ) -> Self {
         Self {
             certificate: listener.certificate.clone(),
             key: listener.key.clone(),
             authority: authority.to_owned(),
+            cell_authorities: cell_authorities.map(Path::to_owned),
         }
     }
 
@@ -161,6 +169,22 @@ fn report(metrics: &EstMetrics, not_after: Timestamp) {
     metrics.certificate_current.set(1);
 }
 
+/// The certificates that a device's certificate must be issued by one of.
+fn authorities(files: &EstTlsFiles) -> Result<Vec<CertificateDer<'static>>, EstTlsError> {
+    let unusable = |setting, path: PathBuf, why| EstTlsError { setting, path, why };
+    let mut all = tls_roots::certificates(&files.authority)
+        .map_err(|why| unusable("DEVICE_CA_CERT_PATH", files.authority.clone(), why))?;
+    // Those above it have issued no device.
+    all.truncate(1);
+    let of_cells = |error: DirectoryError| unusable(directory::SETTING, error.path, error.why);
+    let Some(place) = &files.cell_authorities else { return Ok(all) };
+    for pair in directory::pairs(place).map_err(of_cells)? {
+        let own = pair.own_certificate().map_err(of_cells)?;
+        all.push(CertificateDer::from(own.der().to_vec()));
+    }
+    Ok(all)
+}
+
 fn load(files: &EstTlsFiles) -> Result<LoadedTls, EstTlsError> {
     let unusable = |setting: &'static str, path: &Path| {
         let path = path.to_owned();
@@ -177,15 +201,15 @@ fn load(files: &EstTlsFiles) -> Result<LoadedTls, EstTlsError> {
     let key_text = key::read_private(&files.key).map_err(|why| of_key.clone()(why.to_string()))?;
     let private =
         PrivateKeyDer::from_pem_slice(&key_text).map_err(|why| of_key.clone()(why.to_string()))?;
-    let authority =
-        tls_roots::certificates(&files.authority).map_err(|why| of_authority.clone()(why))?;
+    let authorities = authorities(files)?;
 
     let mut content: Vec<u8> = chain.iter().flat_map(|one| one.to_vec()).collect();
     content.extend_from_slice(TokenHash::of(key_text.as_slice()).0.as_slice());
-    content.extend_from_slice(&authority[0]);
-
     let mut roots = RootCertStore::empty();
-    roots.add(authority[0].clone()).map_err(|why| of_authority.clone()(why.to_string()))?;
+    for authority in authorities {
+        content.extend_from_slice(&authority);
+        roots.add(authority).map_err(|why| of_authority.clone()(why.to_string()))?;
+    }
     let provider = Arc::new(crypto::ring::default_provider());
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))

@@ -25,6 +25,8 @@ view! {
         max_uses: i32,
         /// How often the code was used.
         uses: i32,
+        /// The cell's authority that signs the certificates; null for the own one.
+        authority: Option<String>,
         /// ACTIVE, USED, EXPIRED or REVOKED.
         status: String,
         /// When the code was made.
@@ -52,6 +54,7 @@ mod tests {
             adds_devices: true,
             max_uses: 10,
             uses: 3,
+            authority: Some("north".into()),
             status: "ACTIVE".into(),
             created_at: day(1),
             expires_at: day(2),
@@ -59,7 +62,7 @@ mod tests {
         };
         let expected = concat!(
             r#"{"code_id":"00000000-0000-0000-0000-000000000001","tenant_id":"acme","device_id":null,"#,
-            r#""device_pattern":"pump-*","site_id":"north","adds_devices":true,"max_uses":10,"uses":3,"#,
+            r#""device_pattern":"pump-*","site_id":"north","adds_devices":true,"max_uses":10,"uses":3,"authority":"north","#,
             r#""status":"ACTIVE","created_at":"2026-11-01T00:00:00Z","expires_at":"2026-11-02T00:00:00Z","#,
             r#""revoked_at":null}"#
         );

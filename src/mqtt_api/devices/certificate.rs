@@ -2,7 +2,7 @@
 //!
 //! The renewal needs a signature with the key of the certificate in use, or the device's token,
 //! unless `CERT_RENEW_PROOF=0`: a message that a broker accepts by mistake must not become a
-//! certificate. No private key passes here, and nothing is signed for another device.
+//! certificate. In a cell the answer is the address at which the device renews. No private key passes here, and nothing is signed for another device.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -64,6 +64,9 @@ enum Form {
 }
 
 pub(super) async fn renew(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
+    if let Some(address) = &call.services.config.est.registry_url {
+        return Err(elsewhere(address));
+    }
     let settings = &call.services.config.certificates;
     if !settings.renew_over_mqtt {
         let detail = "devices do not renew over MQTT here: an operator sets CERT_RENEW_OVER_MQTT=1";
@@ -100,6 +103,14 @@ pub(super) async fn confirm(call: &DeviceCall<'_>) -> Result<Value, Rejection> {
 }
 
 // === private helpers ===
+
+/// In a cell nothing is signed: the registry is there.
+fn elsewhere(address: &str) -> Rejection {
+    let detail = format!(
+        "this cell renews no certificate: renew by EST, with the certificate in use, at {address}/.well-known/est/simplereenroll"
+    );
+    Rejection::from(Problem::new(ProblemKind::Elsewhere, detail)).renew_at(address)
+}
 
 fn context<'a>(call: &'a DeviceCall<'_>, actor: &'a Actor) -> ActionContext<'a> {
     ActionContext { database: &call.services.database, actor, now: call.now }

@@ -41,6 +41,7 @@ pub(super) struct Rejection {
     /// The reason that the same device's messages are refused with.
     reason: Option<Reason>,
     retry_after: Option<u64>,
+    renew_at: Option<String>,
 }
 
 /// What a route returns.
@@ -75,6 +76,8 @@ struct RejectedJson {
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renew_at: Option<String>,
 }
 
 // === impl RouteAnswer ===
@@ -113,6 +116,12 @@ impl Rejection {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// Adds the address at which the device renews.
+    #[must_use]
+    pub(super) fn renew_at(self, address: &str) -> Self {
+        Self { renew_at: Some(address.to_owned()), ..self }
+    }
+
     /// Whether Postgres is the cause.
     pub(super) fn is_outage(&self) -> bool {
         self.problem.kind == ProblemKind::Unavailable
@@ -127,7 +136,7 @@ impl Rejection {
 
 impl From<Problem> for Rejection {
     fn from(problem: Problem) -> Self {
-        Self { problem, reason: None, retry_after: None }
+        Self { problem, reason: None, retry_after: None, renew_at: None }
     }
 }
 
@@ -180,7 +189,7 @@ impl Reply {
                 Problem::new(ProblemKind::TooLarge, detail).into()
             }
         };
-        let Rejection { problem, reason, retry_after } = rejection;
+        let Rejection { problem, reason, retry_after, renew_at } = rejection;
         let status = problem.status();
         let json = RejectedJson {
             id,
@@ -188,6 +197,7 @@ impl Reply {
             reason: reason.map(Reason::label),
             time: now.to_string(),
             retry_after,
+            renew_at,
         };
         (to_bytes(&json), status)
     }

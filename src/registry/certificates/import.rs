@@ -35,6 +35,11 @@ pub enum ImportError {
     Store(#[from] CertificateError),
 }
 
+/// The issuer of the first certificate of `pem`; empty if there is none, which [`import`] refuses.
+pub fn issuer_of(pem: &[u8]) -> String {
+    Certificate::from_pem(pem).map(|read| read.issuer().to_owned()).unwrap_or_default()
+}
+
 /// Imports the first certificate of `pem`. `expected` is the device it must name; `None` accepts
 /// any.
 pub async fn import(

@@ -2,8 +2,6 @@
 //!
 //! A key made here is returned once and stored nowhere. A refusal stores nothing.
 
-use std::sync::Arc;
-
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::domain::ids::DeviceKey;
@@ -132,7 +130,7 @@ pub(super) async fn sign(
     lifetime: Lifetime,
 ) -> Result<SignedCertificate, IssueError> {
     let leaf = plan(context, signer, device, lifetime)?;
-    let (issuer, serial) = (signer.authority.certificate().name(), leaf.serial().to_string());
+    let (issuer, serial) = (signer.authority().certificate().name(), leaf.serial().to_string());
     changes::reserve(context.database.pool(), device, issuer, &serial).await?;
     sign_leaf(signer, device, leaf, request).await
 }
@@ -145,7 +143,7 @@ pub(in crate::registry) async fn sign_before_device(
     request: Request,
 ) -> Result<SignedCertificate, IssueError> {
     let leaf = plan(context, signer, device, Lifetime::Usual)?;
-    let (issuer, serial) = (signer.authority.certificate().name(), leaf.serial().to_string());
+    let (issuer, serial) = (signer.authority().certificate().name(), leaf.serial().to_string());
     changes::reserve_before_device(context.database.pool(), device, issuer, &serial).await?;
     sign_leaf(signer, device, leaf, Some(request)).await
 }
@@ -156,8 +154,8 @@ fn plan(
     device: &DeviceKey,
     lifetime: Lifetime,
 ) -> Result<Leaf, IssueError> {
-    let authority = signer.authority.certificate();
-    Ok(signer.profile.plan(device, Serial::random()?, lifetime, authority, context.now)?)
+    let authority = signer.authority().certificate();
+    Ok(signer.profile().plan(device, Serial::random()?, lifetime, authority, context.now)?)
 }
 
 async fn sign_leaf(
@@ -167,7 +165,7 @@ async fn sign_leaf(
     request: Option<Request>,
 ) -> Result<SignedCertificate, IssueError> {
     let ends_with_authority = leaf.is_shortened();
-    let authority = Arc::clone(&signer.authority);
+    let authority = signer.shared();
     // Blocking thread: an RSA signature takes milliseconds and would stall the message path.
     let work = spawn_blocking(move || match &request {
         Some(request) => {

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::issue::{self, IssueError, Issued, Order};
 use crate::domain::ids::{DeviceKey, IdError};
 use crate::domain::time::Timestamp;
-use crate::registry::{ActionContext, Signer};
+use crate::pki::authority::directory::PairName;
+use crate::registry::{ActionContext, Signer, SignerChoice};
 use crate::store::certificates::changes::CertificateOrigin;
 use crate::store::certificates::{
     self, CertificateError, CertificateRow, CertificateStatus, Handle,
@@ -73,6 +74,17 @@ pub async fn renew(
         return Err(RenewError::TooLate { id: old, ended });
     }
     Ok(issue::issue_as(context, signer, &device, order, CertificateOrigin::Renewed(old)).await?)
+}
+
+/// Which authority signs the successor of `old`: the one of this name, or else the one that issued
+/// `old`.
+pub async fn choose_signer(
+    context: ActionContext<'_>,
+    old: Uuid,
+    name: Option<PairName>,
+) -> Result<SignerChoice, CertificateError> {
+    let row = certificates::find(context.database.pool(), &Handle::Id(old)).await?.certificate;
+    Ok(SignerChoice::successor(name, &row.issuer))
 }
 
 /// Returns the certificate `old`, which is not revoked, and its device.

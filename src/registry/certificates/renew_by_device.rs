@@ -20,7 +20,7 @@ use crate::pki::certificate::Certificate;
 use crate::pki::request::csr::{self, Request};
 use crate::pki::request::profile::Lifetime;
 use crate::pki::request::proof::{self, ProofError};
-use crate::registry::{ActionContext, SignerError, open_signer};
+use crate::registry::{ActionContext, SignerChoice, SignerError, open_signer};
 use crate::store::certificates::changes;
 use crate::store::certificates::device_renewal::{self, RenewalAccount, RenewalTransaction};
 use crate::store::certificates::{
@@ -173,7 +173,8 @@ pub async fn renew(
     if let Some(earlier) = earlier {
         return earlier_answer(context, earlier).await;
     }
-    let signer = open_signer(settings, now).await?;
+    let choice = SignerChoice::Issuer(old.certificate.issuer.clone());
+    let signer = open_signer(settings, choice, now).await?;
     let fresh = issue::sign(context, &signer, device, Some(request), Lifetime::Usual).await?;
     // Judged again within the lock: another replica may have answered an equal request meanwhile.
     // Then the new certificate is discarded; its serial number stays reserved.

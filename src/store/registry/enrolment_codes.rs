@@ -22,7 +22,7 @@ pub const MAX_CODES: i64 = 10_000;
 /// How long a code stays listed after its end.
 const KEPT_DAYS: i32 = 90;
 
-const COLUMNS: &str = "tenant_id, code_id, device_id, device_pattern, site_id, adds_devices, max_uses, uses, \
+const COLUMNS: &str = "tenant_id, code_id, device_id, device_pattern, site_id, adds_devices, max_uses, uses, authority, \
     CASE WHEN revoked_at IS NOT NULL THEN 'REVOKED' WHEN uses >= max_uses THEN 'USED' \
     WHEN expires_at <= now() THEN 'EXPIRED' ELSE 'ACTIVE' END AS status, created_at, expires_at, revoked_at";
 
@@ -41,6 +41,8 @@ pub struct NewEnrolmentCode {
     pub max_uses: u32,
     /// When it expires.
     pub expires_at: Timestamp,
+    /// The name of the authority of its certificates; `None` means the own one.
+    pub authority: Option<String>,
     /// The hash of the code.
     pub hash: TokenHash,
 }
@@ -64,6 +66,8 @@ pub struct EnrolmentCodeRow {
     pub max_uses: i32,
     /// How often it was used.
     pub uses: i32,
+    /// The name of the authority of its certificates; `None` means the own one.
+    pub authority: Option<String>,
     /// `ACTIVE`, `USED`, `EXPIRED` or `REVOKED`.
     pub status: String,
     /// When it was made.
@@ -106,8 +110,9 @@ pub async fn add(
     make_room(&mut tx, &new.tenant).await?;
     let query = format!(
         "INSERT INTO enrolment_codes
-             (tenant_id, code_id, code_sha256, device_id, device_pattern, site_id, adds_devices, max_uses, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING {COLUMNS}"
+             (tenant_id, code_id, code_sha256, device_id, device_pattern, site_id, adds_devices, max_uses, expires_at,
+              authority)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING {COLUMNS}"
     );
     let row: EnrolmentCodeRow = sqlx::query_as(AssertSqlSafe(query))
         .bind(new.tenant.as_str())
@@ -119,11 +124,13 @@ pub async fn add(
         .bind(new.adds_devices)
         .bind(i64::from(new.max_uses))
         .bind(new.expires_at.to_utc())
+        .bind(&new.authority)
         .fetch_one(&mut *tx)
         .await?;
     let detail = json!({
         "id": row.code_id, "device_pattern": row.device_pattern, "site_id": row.site_id, "max_uses": row.max_uses,
         "adds_devices": row.adds_devices, "expires_at": row.expires_at,
+        "authority": row.authority,
     });
     let entry = Entry {
         actor,

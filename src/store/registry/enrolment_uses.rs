@@ -32,14 +32,19 @@ pub struct PresentedCode<'a> {
 }
 
 /// What a code is worth for a device and a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodeStanding {
     /// Nothing: unknown, of other devices, expired, revoked or used.
     Invalid,
     /// This key got this certificate for it.
     Used(Uuid),
     /// A certificate.
-    Valid(Uuid),
+    Valid {
+        /// The code.
+        id: Uuid,
+        /// The name of the authority that signs; `None` means the own one.
+        authority: Option<String>,
+    },
 }
 
 /// What a redeemed code gave.
@@ -97,11 +102,12 @@ struct CodeState {
     device_pattern: Option<String>,
     site_id: Option<String>,
     adds_devices: bool,
+    authority: Option<String>,
     is_revoked: bool,
     is_open: bool,
 }
 
-const STATE: &str = "SELECT code_id, device_id, device_pattern, site_id, adds_devices, revoked_at IS NOT NULL AS is_revoked, \
+const STATE: &str = "SELECT code_id, device_id, device_pattern, site_id, adds_devices, authority, revoked_at IS NOT NULL AS is_revoked, \
     revoked_at IS NULL AND uses < max_uses AND expires_at > now() AS is_open FROM enrolment_codes WHERE tenant_id = $1";
 
 /// Says what a code is worth, and why its device may not be enrolled: before anything is signed.
@@ -125,7 +131,7 @@ pub async fn look_up(pool: &PgPool, given: PresentedCode<'_>) -> Result<CodeStan
             let status = lock_device(&mut connection, given.device).await?;
             require_active(given.device, status)?;
         }
-        CodeStanding::Valid(_) => {
+        CodeStanding::Valid { .. } => {
             judge_device(&mut connection, &state, given.device, given.public_key).await?;
         }
     }
@@ -153,7 +159,7 @@ pub async fn redeem(
     match standing(&mut tx, &state, device, public_key).await? {
         CodeStanding::Invalid => return Err(RedeemError::Invalid),
         CodeStanding::Used(certificate) => return Ok(Redeemed::Earlier(certificate)),
-        CodeStanding::Valid(_) => {}
+        CodeStanding::Valid { .. } => {}
     }
     if !judge_device(&mut tx, &state, device, public_key).await? {
         add_device(&mut tx, actor, &state, device).await?;
@@ -204,7 +210,9 @@ async fn standing(
     .await?;
     Ok(match used {
         Some(certificate) => CodeStanding::Used(certificate),
-        None if state.is_open => CodeStanding::Valid(state.code_id),
+        None if state.is_open => {
+            CodeStanding::Valid { id: state.code_id, authority: state.authority.clone() }
+        }
         None => CodeStanding::Invalid,
     })
 }

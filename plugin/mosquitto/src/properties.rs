@@ -2,9 +2,7 @@
 //!
 //! It knows no pointers: [`PropertyList`] is the list of the broker, or that of a test.
 
-use std::ffi::{CStr, CString};
-
-use sluice_shared::proof::{IDENTITY_PROPERTY, PROOF_PROPERTY};
+use std::ffi::CStr;
 
 use crate::request::Stamp;
 
@@ -33,6 +31,10 @@ pub struct Changed {
     pub is_complete: bool,
 }
 
+/// The names as the broker wants them; a test compares them with those of the daemon.
+const IDENTITY: &CStr = c"sluice-identity";
+const PROOF: &CStr = c"sluice-proof";
+
 /// What a lone reserved property becomes when there is no stamp to put in its place.
 const REMOVED: (&CStr, &CStr) = (c"removed", c"");
 
@@ -50,19 +52,18 @@ pub fn replace(list: &mut impl PropertyList, stamp: Option<&Stamp>) -> Changed {
 }
 
 fn add(list: &mut impl PropertyList, stamp: &Stamp, is_head_reserved: bool) -> bool {
-    let names = [CString::new(IDENTITY_PROPERTY), CString::new(PROOF_PROPERTY)];
-    let [Ok(identity_name), Ok(proof_name)] = names else { return false };
-    let Ok(proof) = CString::new(stamp.proof.as_bytes()) else { return false };
     let is_identified = if is_head_reserved {
-        list.set_head(&identity_name, &stamp.identity)
+        list.set_head(IDENTITY, &stamp.identity)
     } else {
-        list.add(&identity_name, &stamp.identity)
+        list.add(IDENTITY, &stamp.identity)
     };
-    is_identified && list.add(&proof_name, &proof)
+    is_identified && list.add(PROOF, stamp.proof.as_c_str())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
+
     use super::*;
     use proptest::prelude::*;
     use sluice_shared::proof::{Boot, Proof, ProofKey, ProvenMessage, is_reserved};
@@ -113,6 +114,13 @@ mod tests {
         let message = ProvenMessage { identity: "a", topic: b"t", payload: b"" };
         let key = ProofKey::new(&[1; 32]).unwrap();
         Stamp { identity: c"a".into(), proof: key.sign(&proof, &message).unwrap() }
+    }
+
+    #[test]
+    fn the_names_are_those_that_the_daemon_reads() {
+        use sluice_shared::proof::{IDENTITY_PROPERTY, PROOF_PROPERTY};
+        assert_eq!(IDENTITY.to_str(), Ok(IDENTITY_PROPERTY));
+        assert_eq!(PROOF.to_str(), Ok(PROOF_PROPERTY));
     }
 
     proptest! {

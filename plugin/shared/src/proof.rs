@@ -23,6 +23,7 @@
 //! It keeps no state. Whether a proof is required, and what its identity may publish, callers decide.
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -108,7 +109,8 @@ pub struct SignedProof {
 /// The text of the property [`PROOF_PROPERTY`], without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct ProofText {
-    bytes: [u8; TEXT_MAX_BYTES],
+    /// The text and a NUL, which the broker wants.
+    bytes: [u8; TEXT_MAX_BYTES + 1],
     len: usize,
 }
 
@@ -265,15 +267,22 @@ impl SignedProof {
 
 impl ProofText {
     fn encode(record: &[u8]) -> Self {
-        let mut bytes = [0; TEXT_MAX_BYTES];
+        let mut bytes = [0; TEXT_MAX_BYTES + 1];
         // The buffer has room for the longest record; a shorter text would not verify.
-        let len = URL_SAFE_NO_PAD.encode_slice(record, &mut bytes).unwrap_or_default();
+        let text = &mut bytes[..TEXT_MAX_BYTES];
+        let len = URL_SAFE_NO_PAD.encode_slice(record, text).unwrap_or_default();
         Self { bytes, len }
     }
 
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// The text with its NUL.
+    pub fn as_c_str(&self) -> &CStr {
+        // Base64 contains no NUL, and the last byte is one.
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
 }
 

@@ -5,11 +5,13 @@
 //! 1. [`hooks`] authenticates the sender of one request and answers it;
 //! 2. [`tokens`] verifies the JSON Web Tokens that some senders present;
 //! 3. [`oidc`] signs people in at the console by an identity provider;
-//! 4. [`policy`] decides what the authenticated subject may do with a topic.
+//! 4. [`policy`] decides what the authenticated subject may do with a topic;
+//! 5. [`go_auth`] reads the configuration of mosquitto-go-auth, for those who move.
 //!
 //! It reads no HTTP and sends no SQL: [`crate::http`] carries the requests and the answers, and
 //! callers pass the lookups in.
 
+pub(crate) mod go_auth;
 pub mod hooks;
 pub(crate) mod oidc;
 pub(crate) mod policy;

@@ -20,6 +20,7 @@ pub(crate) mod explain;
 mod explain_cached;
 mod explain_link;
 pub(crate) mod health;
+mod import;
 pub(crate) mod link;
 pub(crate) mod migrate;
 pub(crate) mod quarantine;
@@ -156,6 +157,12 @@ enum Command {
         after_help = "Example:\n  sluice access check --as user:alice --topic plant/1/alerts --action subscribe"
     )]
     Access(access::AccessCommand),
+    /// Take over the configuration of other programs
+    #[command(
+        subcommand,
+        after_help = "Example:\n  sluice import go-auth /etc/mosquitto/mosquitto.conf"
+    )]
+    Import(import::ImportCommand),
     /// Show the result of every check on one message
     #[command(
         after_help = "Exit code 0 when the message would be accepted, 1 when it would be refused. Nothing is stored.\n\n\
@@ -327,6 +334,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             }
             Command::Link(command) => Box::pin(link::run(command, &config, output)).await,
             Command::Access(command) => access::run(command, &config, output),
+            Command::Import(command) => import::run(command, output),
             Command::Cell(command) => Box::pin(cell::run(command, &config, output)).await,
             Command::Ca(command) => certificates::ca::run(command, &config, output),
             Command::Crl(command) => certificates::crl::run(command, &config, output).await,

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod demo;
 pub mod doctor;
 pub mod downlink;
+pub mod import;
 pub mod links;
 pub mod quarantine;
 mod quarantine_replays;

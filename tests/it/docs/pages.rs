@@ -16,7 +16,7 @@ use crate::support::wait;
 
 /// Pages with shell blocks, each with the number of blocks that are not run. Such a block has a reason
 /// in the page: it installs packages, needs Docker, or is run by tests of its own.
-const PAGES: [(&str, usize); 34] = [
+const PAGES: [(&str, usize); 35] = [
     ("../README.md", 2),
     ("explanation/growing.md", 1),
     ("how-to/access-policy.md", 0),
@@ -29,6 +29,7 @@ const PAGES: [(&str, usize); 34] = [
     ("how-to/console-access.md", 0),
     ("how-to/console-pages.md", 0),
     ("how-to/est.md", 0),
+    ("how-to/from-go-auth.md", 0),
     ("how-to/go-auth.md", 0),
     ("how-to/grafana.md", 0),
     ("how-to/guests.md", 0),
@@ -132,6 +133,11 @@ fn the_page_of_timescale_runs_without_the_extension() {
 #[test]
 fn the_page_commands_runs() {
     run("how-to/commands.md");
+}
+
+#[test]
+fn the_page_of_the_move_from_go_auth_runs() {
+    run("how-to/from-go-auth.md");
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod logging;
 mod mqtt_api;
 mod pipeline;
 mod pki;
+mod plugin;
 mod plugin_link;
 mod public;
 mod replicas;

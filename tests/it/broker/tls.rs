@@ -47,8 +47,14 @@ impl Authority {
 
     pub fn broker(&self) -> Mosquitto {
         let (certificate, key) = self.sign("server");
-        let tls =
-            TlsListener { ca: self.path("ca.crt"), certificate, key, crl: None, mutual: true };
+        let tls = TlsListener {
+            ca: self.path("ca.crt"),
+            certificate,
+            key,
+            crl: None,
+            mutual: true,
+            names_by_certificate: true,
+        };
         Mosquitto::start(MosquittoOptions { tls: Some(tls), ..MosquittoOptions::default() })
     }
 }

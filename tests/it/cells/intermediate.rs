@@ -39,6 +39,7 @@ fn a_broker_admits_the_devices_of_its_own_intermediate_and_of_no_other() {
             key: chain.path("server.key").into(),
             crl: Some(chain.path("north-crl.pem").into()),
             mutual: true,
+            names_by_certificate: true,
         }),
         ..MosquittoOptions::default()
     });

@@ -63,6 +63,7 @@ impl Insider {
             key: server_key,
             crl: None,
             mutual: true,
+            names_by_certificate: true,
         };
         let options = MosquittoOptions {
             acl: Some(format!("{SHIPPED}\n{}", rows_for(SHIPPED, &names))),

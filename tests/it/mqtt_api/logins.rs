@@ -73,7 +73,8 @@ impl Signed {
     fn broker(&self, mutual: bool) -> Mosquitto {
         let [ca, certificate, key] =
             ["ca.crt", "server.crt", "server.key"].map(|name| self.path(name));
-        let tls = TlsListener { ca, certificate, key, crl: None, mutual };
+        let tls =
+            TlsListener { ca, certificate, key, crl: None, mutual, names_by_certificate: mutual };
         let options = MosquittoOptions {
             tls: Some(tls),
             acl: Some(RULES.to_owned()),

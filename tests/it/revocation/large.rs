@@ -35,6 +35,7 @@ fn a_crl_of_100_000_entries_is_published_and_the_broker_answers_meanwhile() {
             key: path("server.key"),
             crl: Some(path("crl.pem")),
             mutual: true,
+            names_by_certificate: true,
         }),
         ..MosquittoOptions::default()
     });

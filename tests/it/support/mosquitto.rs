@@ -57,6 +57,8 @@ pub struct TlsListener {
     pub crl: Option<PathBuf>,
     /// Whether clients need a certificate, whose common name is then their user name.
     pub mutual: bool,
+    /// Whether the common name becomes the user name: the broker then asks no plugin at a login.
+    pub names_by_certificate: bool,
 }
 
 /// The version of the broker the tests run on, as major and minor.
@@ -307,8 +309,10 @@ impl TlsListener {
             format!("certfile {}", self.certificate.display()),
             format!("keyfile {}", self.key.display()),
             format!("require_certificate {}", self.mutual),
-            format!("use_identity_as_username {}", self.mutual),
         ];
+        if self.names_by_certificate {
+            lines.push("use_identity_as_username true".into());
+        }
         lines.extend(self.crl.iter().map(|crl| format!("crlfile {}", crl.display())));
         lines
     }

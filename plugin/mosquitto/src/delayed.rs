@@ -31,7 +31,7 @@ impl Instance {
         self.conclude(&request, names, accepted)
     }
 
-    /// The broker was told the result of a delayed login. If it has not confirmed the session meanwhile, the
+    /// The broker has the result of a delayed login. If it has not confirmed the session meanwhile, the
     /// client had gone.
     pub fn completed(&self, completion: &Completion) {
         let login = &completion.login;

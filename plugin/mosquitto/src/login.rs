@@ -52,7 +52,7 @@ impl Instance {
                 self.authenticate(request, names)
             }
             Readiness::Stale => {
-                Err(Refusal::Unavailable("the daemon has not been heard of for too long"))
+                Err(Refusal::Unavailable("the daemon has sent nothing for too long"))
             }
             Readiness::NoSnapshot => {
                 Err(Refusal::Unavailable("the daemon has not sent the registry yet"))

@@ -1,7 +1,7 @@
 //! The options of an instance: the lines `plugin_opt_NAME VALUE` of the broker's configuration.
 //!
 //! An unknown name or a value that does not fit is an error, and the broker does not start: a misspelled
-//! option must not leave it less protected than its operator believes.
+//! option must not leave it less protected than its operator intends.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -35,7 +35,7 @@ pub struct Changed {
 const IDENTITY: &CStr = c"sluice-identity";
 const PROOF: &CStr = c"sluice-proof";
 
-/// What a lone reserved property becomes when there is no stamp to put in its place.
+/// What a lone reserved property becomes when no stamp replaces it.
 const REMOVED: (&CStr, &CStr) = (c"removed", c"");
 
 /// Removes all reserved properties, and adds the stamp.

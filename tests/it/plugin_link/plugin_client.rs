@@ -1,4 +1,4 @@
-//! A client that behaves as the plugin does: it applies the registry, and answers what it is told.
+//! A client that behaves as the plugin does: it applies the registry, and answers the commands.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -10,7 +10,7 @@ use crate::sessions::Holder;
 use crate::state::{State, is_same};
 
 /// A client id that is the identity of a device belongs to it, and those of Sluice belong to Sluice:
-/// whoever used one would end the session of its owner.
+/// another client with one would end the session of its owner.
 pub(super) fn check_client_id(
     state: &State,
     client_id: &str,

@@ -98,7 +98,7 @@ impl Daemon {
         });
     }
 
-    /// Closes all connections and listens no more.
+    /// Closes all connections and stops listening.
     pub fn vanish(&self) {
         self.shared.script.lock().unwrap().is_listening = false;
         let _ = std::fs::remove_file(self.socket());

@@ -72,7 +72,7 @@ fn without_the_daemon_certificates_go_on_and_tokens_must_try_again() {
 }
 
 #[test]
-fn a_registry_that_is_too_old_lets_nobody_in_anew() {
+fn a_registry_that_is_too_old_refuses_new_sessions() {
     let daemon = Daemon::start();
     let config = Config::default().option("stale_s 5");
     let broker = Mosquitto::start(&daemon.socket(), &config);

@@ -170,6 +170,7 @@ fn a_device_renews_at_the_registry_and_publishes_in_its_cell_with_the_new_certif
             key: chain.path("server.key").into(),
             crl: Some(chain.path("north-crl.pem").into()),
             mutual: true,
+            names_by_certificate: true,
         }),
         ..MosquittoOptions::default()
     });

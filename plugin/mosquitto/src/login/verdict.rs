@@ -21,6 +21,11 @@ pub(super) fn of_verdict(verdict: Verdict) -> Result<Accepted, Refusal> {
         }
     };
     let subject = subject_of(document)?;
+    // A proof names the identity only, so nobody but a device may have one that reads as a device's.
+    let is_device = matches!(subject.kind, SubjectKind::Device(_));
+    if !is_device && registry::device_of(&subject.id).is_ok() {
+        return Err(Refusal::Denied("its identity is that of a device".into()));
+    }
     // The broker has its own meaning for these in user names.
     if subject.id.contains(['+', '#']) {
         return Err(Refusal::Denied("its identity contains a wildcard".into()));

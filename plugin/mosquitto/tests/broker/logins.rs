@@ -159,3 +159,19 @@ fn an_identity_with_a_wildcard_is_refused() {
     }
     assert!(Client::connect(&broker, &login("c", "a b/c", "good")).is_ok());
 }
+
+#[test]
+fn nobody_but_a_device_gets_the_identity_of_a_device() {
+    let daemon = Daemon::start();
+    daemon.answer(|question| {
+        let kind = question.secret.as_ref()?.expose();
+        Some(subject(kind, "acme/device/pump-1", None))
+    });
+    let broker = Mosquitto::start(&daemon.socket(), &Config::default());
+    daemon.wait_connected();
+    for kind in ["user", "service", "guest"] {
+        let refused = Client::connect(&broker, &login("c", "alice", kind)).err();
+        assert_eq!(refused, Some(NOT_AUTHORIZED), "{kind}");
+    }
+    assert!(Client::connect(&broker, &login("c", "acme/device/pump-1", "device")).is_ok());
+}

@@ -20,14 +20,14 @@ pub struct Outcome {
     /// The option, or the place in a file.
     pub name: String,
     /// What it becomes.
-    pub fate: Fate,
+    pub fate: OptionFate,
     /// To what, or why; one sentence.
     pub detail: String,
 }
 
 /// What becomes of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum OptionFate {
     /// It has the same meaning with Sluice.
     Carried,
     /// It has no meaning with Sluice, and nothing is lost.
@@ -36,7 +36,7 @@ pub enum Fate {
     Refused,
 }
 
-impl Fate {
+impl OptionFate {
     /// The label in tables and JSON.
     pub const fn label(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Fate {
 
 impl Outcome {
     /// An outcome.
-    pub fn new(name: impl Into<String>, fate: Fate, detail: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<String>, fate: OptionFate, detail: impl Into<String>) -> Self {
         Self { name: name.into(), fate, detail: detail.into() }
     }
 }

@@ -1,6 +1,6 @@
 //! `sluice import`: takes over the configuration of other programs.
 //!
-//! It changes nothing: it prints what becomes of each line, and writes new files where it is told to.
+//! It changes nothing: it prints what becomes of each line, and writes new files into the directory that it gets.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::access::go_auth::lines::Configuration;
-use crate::access::go_auth::{Fate, Outcome, acl, options};
+use crate::access::go_auth::{OptionFate, Outcome, acl, options};
 use crate::command::failure::{Exit, Failure};
 use crate::command::table::{OutputFormat, rows};
 use crate::command::text::printable;
@@ -66,12 +66,12 @@ pub fn run(command: ImportCommand, output: OutputFormat) -> Result<Exit, Failure
     for (name, path) in paths {
         let acl = acl::import(name, &read(Path::new(path))?);
         let detail = format!("{} rules of policy.toml (ACL_RULES_PATH)", acl.rules);
-        outcomes.push(Outcome::new(name.as_str(), Fate::Carried, detail));
+        outcomes.push(Outcome::new(name.as_str(), OptionFate::Carried, detail));
         outcomes.extend(acl.outcomes);
         policy += &acl.toml;
     }
     print(&outcomes, output)?;
-    let is_refused = outcomes.iter().any(|outcome| outcome.fate == Fate::Refused);
+    let is_refused = outcomes.iter().any(|outcome| outcome.fate == OptionFate::Refused);
     if let Some(dir) = &args.output_dir {
         if is_refused && !args.partial {
             crate::command::table::note!(

@@ -14,7 +14,7 @@ use crate::support::process::{find_program, run_to_end};
 use crate::support::test_daemon::TestDaemon;
 use crate::support::wait;
 
-const SECRET: &str = "the secret of the proofs in this test";
+const SECRET: &str = "the-secret-of-the-proofs-in-this-test";
 const TOPIC: &str = "tenant/acme/device/pump-1/telemetry";
 
 /// What Sluice itself may do at the broker, and a user of the password file that may publish anything.

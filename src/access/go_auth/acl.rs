@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Fate, Outcome};
+use super::{OptionFate, Outcome};
 use crate::access::policy::pattern::Pattern;
 
 /// The rules of a file, and what became of each line.
@@ -20,7 +20,7 @@ pub struct ImportedAcl {
 }
 
 /// What a line allows or denies.
-struct Grant {
+struct AclGrant {
     actions: &'static str,
     is_deny: bool,
 }
@@ -51,7 +51,7 @@ pub fn import(name: &str, text: &str) -> ImportedAcl {
                 let _ = writeln!(acl.toml, "# {place}\n{rule}");
                 acl.rules += 1;
             }
-            Err(why) => acl.outcomes.push(Outcome::new(place, Fate::Refused, why)),
+            Err(why) => acl.outcomes.push(Outcome::new(place, OptionFate::Refused, why)),
         }
     }
     acl
@@ -86,15 +86,15 @@ fn rule(text: &str, user: Option<&str>, is_pattern: bool) -> Result<String, Stri
 }
 
 /// The access of a line and its topic. Without a word for the access, both are allowed.
-fn grant(text: &str) -> (Grant, &str) {
-    let allow = |actions| Grant { actions, is_deny: false };
+fn grant(text: &str) -> (AclGrant, &str) {
+    let allow = |actions| AclGrant { actions, is_deny: false };
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or(("", text));
     match word {
         "read" => (allow(r#"["subscribe", "read"]"#), rest),
         "write" => (allow(r#"["publish"]"#), rest),
         "readwrite" => (allow(r#""*""#), rest),
         "subscribe" => (allow(r#"["subscribe"]"#), rest),
-        "deny" => (Grant { actions: r#""*""#, is_deny: true }, rest),
+        "deny" => (AclGrant { actions: r#""*""#, is_deny: true }, rest),
         // A topic may contain spaces.
         _ => (allow(r#""*""#), text),
     }

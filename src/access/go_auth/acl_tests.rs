@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::Fate;
+use super::OptionFate;
 use super::acl::import;
 use crate::access::hooks::subject::{Subject, SubjectKind};
 use crate::access::policy::file::{Format, parse};
@@ -65,12 +65,11 @@ fn lines() -> impl Strategy<Value = Vec<OracleLine>> {
 /// The lines as a file: lines of everybody first, because a `user` line counts until the next one.
 fn file(lines: &[OracleLine]) -> String {
     let mut text = String::new();
-    let of = |owner: Option<&str>| lines.iter().filter(move |line| line.user == owner);
     for owner in [None, Some("alice"), Some("bob")] {
         if let Some(owner) = owner {
             text += &format!("user {owner}\n");
         }
-        for line in of(owner) {
+        for line in lines.iter().filter(|line| line.user == owner) {
             let keyword = if line.is_pattern { "pattern" } else { "topic" };
             text += &format!("{keyword} {} {}\n", line.access, line.topic).replace("  ", " ");
         }
@@ -108,7 +107,7 @@ fn what_a_policy_cannot_say_is_refused_with_its_line() {
     let acl = import("acl", "pattern read a/x%u/b\ntopic read {x}\nusers bob\ntopic read a##\n");
     let refused: Vec<&str> = acl.outcomes.iter().map(|outcome| outcome.name.as_str()).collect();
     assert_eq!(refused, ["acl line 1", "acl line 2", "acl line 3", "acl line 4"]);
-    assert!(acl.outcomes.iter().all(|outcome| outcome.fate == Fate::Refused));
+    assert!(acl.outcomes.iter().all(|outcome| outcome.fate == OptionFate::Refused));
     assert_eq!(acl.rules, 0);
 }
 

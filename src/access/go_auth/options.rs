@@ -2,12 +2,12 @@
 //! unknown one is refused by name.
 
 use super::lines::Configuration;
-use super::{Fate, Outcome};
+use super::{OptionFate, Outcome};
 
 /// An option, or a prefix of options that ends with `*`.
-type Known = (&'static str, Fate, &'static str);
+type Known = (&'static str, OptionFate, &'static str);
 
-use Fate::{Carried, Dropped, Refused};
+use OptionFate::{Carried, Dropped, Refused};
 
 const NO_CACHE: &str =
     "the plugin keeps no answer by time: the registry and the policy are pushed to it";
@@ -220,13 +220,13 @@ fn lints(configuration: &Configuration) -> Vec<Outcome> {
 mod tests {
     use super::*;
 
-    fn fates(text: &str) -> Vec<(String, Fate)> {
+    fn fates(text: &str) -> Vec<(String, OptionFate)> {
         let mut configuration = Configuration::default();
         configuration.read(text);
         outcomes(&configuration).into_iter().map(|it| (it.name, it.fate)).collect()
     }
 
-    fn fate(line: &str) -> Fate {
+    fn fate(line: &str) -> OptionFate {
         fates(line)[0].1
     }
 

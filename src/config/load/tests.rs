@@ -150,7 +150,7 @@ fn all_errors_are_reported_at_once_with_name_value_source_and_what_is_allowed() 
         format!("{path}, [broker] mqtt_prot: unknown setting; did you mean mqtt_port?"),
         format!("{path}, [ingest] max_metrics: expected a whole number of keys from 1 to 10000, as one plain value"),
         format!(
-            "{path}, [brokers]: unknown section; the sections are broker, replica, database, ingest, downlink, mqtt_api, links, certificates, access, http, console, est, public, process"
+            "{path}, [brokers]: unknown section; the sections are broker, replica, database, ingest, downlink, mqtt_api, links, certificates, access, plugin, http, console, est, public, process"
         ),
         "MQTT_PORT = \"70000\" (environment): expected a whole number from 1 to 65535".to_owned(),
         "REQUIRE_TOKEN = \"yes\" (environment): expected 1, 0, true or false".to_owned(),

@@ -217,9 +217,9 @@ impl Feed {
         match self.link.sources.certificates.of(&devices).await {
             Ok(found) => Ok(self.send_delta(entries(found).collect()).await?),
             Err(outage) => {
-                devices
-                    .into_iter()
-                    .for_each(|device| self.pending.put_back(RegistryChange::Device(device)));
+                for device in devices {
+                    self.pending.put_back(RegistryChange::Device(device));
+                }
                 Err(outage.into())
             }
         }

@@ -48,7 +48,7 @@ fn oracle(lines: &[OracleLine], user: &str, action: Action, topic: &str) -> bool
         "readwrite" | "" => true,
         _ => false,
     };
-    !hits.iter().any(|line| line.access == "deny") && hits.iter().any(|line| allows(&line))
+    !hits.iter().any(|line| line.access == "deny") && hits.iter().any(allows)
 }
 
 fn lines() -> impl Strategy<Value = Vec<OracleLine>> {
@@ -67,11 +67,13 @@ fn file(lines: &[OracleLine]) -> String {
     let mut text = String::new();
     for owner in [None, Some("alice"), Some("bob")] {
         if let Some(owner) = owner {
-            text += &format!("user {owner}\n");
+            text.extend(["user ", owner, "\n"]);
         }
         for line in lines.iter().filter(|line| line.user == owner) {
             let keyword = if line.is_pattern { "pattern" } else { "topic" };
-            text += &format!("{keyword} {} {}\n", line.access, line.topic).replace("  ", " ");
+            let words = [keyword, line.access, line.topic];
+            let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            text.extend([words.join(" "), "\n".to_owned()]);
         }
     }
     text

@@ -94,13 +94,8 @@ fn without_an_authority_the_setting_that_is_missing_is_named() {
     api.post("/tenants/acme/devices", &json!({ "device_id": "pump-1" })).ok(201);
     let nobody = "/certificates/01890a5d-ac96-774b-bcce-b302099a8057";
     let made = json!({ "new_key": true });
-    for (path, body) in [
-        (ISSUE.to_owned(), &made),
-        (format!("{nobody}/renew"), &made),
-        (format!("{nobody}/rotate"), &made),
-        ("/certificates/import".to_owned(), &json!({ "cert_pem": "x" })),
-    ] {
-        let answer = api.post(&path, body);
+    for (path, body) in [(ISSUE, &made), ("/certificates/import", &json!({ "cert_pem": "x" }))] {
+        let answer = api.post(path, body);
         let detail = answer.detail(503, "not-set-up");
         assert!(
             detail.contains("DEVICE_CA_CERT_PATH is not set") && detail.contains("sluice ca init"),
@@ -111,6 +106,10 @@ fn without_an_authority_the_setting_that_is_missing_is_named() {
             "trying again does not help: {}",
             answer.head
         );
+    }
+    // A renewal is signed by the authority of the old certificate, so that one is looked up first.
+    for path in ["renew", "rotate"] {
+        api.post(&format!("{nobody}/{path}"), &made).detail(404, "not-found");
     }
     // What needs no authority is answered.
     assert_eq!(api.get("/certificates").ok(200)["items"], json!([]));

@@ -76,11 +76,12 @@ fn what_would_widen_access_is_refused_and_nothing_is_written() {
 fn the_shipped_example_is_understood_and_another_file_is_refused() {
     let settings = Settings::empty();
     let example = fs::read_to_string(EXAMPLE).unwrap();
-    let without_files: String = example
-        .lines()
-        .filter(|line| !line.contains("_path "))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let without_files: Vec<&str> =
+        example.lines().filter(|line| !line.contains("_path ")).collect();
+    let without_files = without_files.join(
+        "
+",
+    );
     let conf = settings.dir().write("go-auth.conf", without_files);
     let (code, out, _) = ended(&settings, &[conf.to_str().unwrap()]);
     assert_eq!(code, 0, "{out}");

@@ -67,12 +67,13 @@ fn existing() -> BTreeSet<String> {
     names.extend(OF_CERTIFICATES.map(str::to_owned));
     names.extend(OF_EVENTS.map(str::to_owned));
     names.insert("sluice_revocation_seconds_bucket".into());
-    // Series of links begin with the links; the page lists them all.
+    // Series of links, plugins and authorities of cells begin with these; the page lists them all.
     let page = fs::read_to_string(repository("docs/reference/metrics.md")).unwrap();
-    let of_links = named(&page).into_iter().filter(|name| name.starts_with("sluice_link_"));
-    let of_links: Vec<String> = of_links.collect();
-    names.extend(of_links.iter().map(|name| format!("{name}_bucket")));
-    names.extend(of_links);
+    let begins = ["sluice_link_", "sluice_plugin_", "sluice_cell_authority_"];
+    let is_later = |name: &String| begins.iter().any(|begin| name.starts_with(begin));
+    let later: Vec<String> = named(&page).into_iter().filter(is_later).collect();
+    names.extend(later.iter().map(|name| format!("{name}_bucket")));
+    names.extend(later);
     names
 }
 

@@ -107,7 +107,7 @@ impl PluginClient {
 
     /// The next frame; `None` when the daemon has closed the connection.
     pub fn read(&mut self) -> Option<FromDaemon> {
-        let mut bytes = [0; 65_536];
+        let mut bytes = [0; 16_384];
         loop {
             if let Some(frame) = self.buffer.take().unwrap() {
                 return Some(frame);

@@ -88,7 +88,7 @@ impl Plugin {
 }
 
 fn now() -> Timestamp {
-    chrono::Utc::now().into()
+    sluice::clock::now()
 }
 
 fn half(hex: &str) -> [u8; 16] {

@@ -119,6 +119,7 @@ fn metrics() -> String {
     let metrics = Metrics::new().unwrap();
     // A metric whose labels only the database or the settings know appears with its first series.
     metrics.certificates.certificates.with_label_values(&["ACTIVE"]);
+    metrics.certificates.cell_authority_not_after.with_label_values(&["north"]);
     metrics.store.engine.with_label_values(&["plain", "15.20"]);
     metrics.issuer_keys.keys_age.with_label_values(&["https://id.example.org"]);
     begin_link(&metrics);

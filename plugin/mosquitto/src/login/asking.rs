@@ -91,6 +91,10 @@ pub(crate) fn accept(
     verdict: Verdict,
 ) -> Result<Accepted, Refusal> {
     let accepted = of_verdict(verdict)?;
+    // The broker stores the name with the session, and its files give rights to the names of Sluice.
+    if accepted.identity.to_str().is_ok_and(|identity| state.is_own_name(identity)) {
+        return Err(Refusal::Denied("its identity is a name of Sluice".into()));
+    }
     let device = match &accepted.holder {
         Holder::Subject { subject, .. } => match &subject.kind {
             SubjectKind::Device(device) => Some(device),

@@ -175,3 +175,17 @@ fn nobody_but_a_device_gets_the_identity_of_a_device() {
     }
     assert!(Client::connect(&broker, &login("c", "acme/device/pump-1", "device")).is_ok());
 }
+
+#[test]
+fn no_token_gives_a_name_of_sluice() {
+    let daemon = Daemon::start();
+    daemon.reserve(&["sluice"], &[]);
+    daemon.answer(|_| Some(user("sluice")));
+    let broker = Mosquitto::start(&daemon.socket(), &Config::default());
+    daemon.wait_connected();
+    let auth = Some(("CUSTOM-JWT", "token"));
+    let connect = Connect { client_id: "c", auth, ..Connect::default() };
+    assert_eq!(Client::connect(&broker, &connect).err(), Some(NOT_AUTHORIZED));
+    let as_username = login("c", "a.token.of-sluice", "x");
+    assert_eq!(Client::connect(&broker, &as_username).err(), Some(NOT_AUTHORIZED));
+}

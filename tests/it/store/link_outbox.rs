@@ -239,6 +239,7 @@ async fn the_short_way_ends_at_the_gap_of_another_replica_and_at_the_bound() {
 #[tokio::test]
 async fn under_an_old_snapshot_no_head_is_looked_for_among_deleted_rows() {
     const ROWS: i64 = 600;
+    const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sluice'";
     let it = harness().await;
     let mut snapshot = it.store.pool().begin().await.unwrap();
     for statement in
@@ -253,6 +254,15 @@ async fn under_an_old_snapshot_no_head_is_looked_for_among_deleted_rows() {
         let rows = outbox.next(0, &[], 1000).await.unwrap();
         outbox.finish(0, &ids(&rows)).await.unwrap();
     }
+    // A connection that ends shows what it has read; one that is idle shows it at a later moment.
+    let open: u32 = it.database.value(CONNECTIONS).parse().unwrap();
+    drop(sink);
+    let closing = async {
+        while it.database.value(CONNECTIONS).parse::<u32>().unwrap() >= open {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), closing).await.unwrap();
     let reads = || -> (u64, u64) {
         let row = it.database.query(
             "SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'link_outbox_pkey'",

@@ -95,6 +95,11 @@ impl PluginControl {
         }
     }
 
+    /// Whether any plugin is connected.
+    pub fn is_connected(&self) -> bool {
+        !self.orders().is_empty()
+    }
+
     /// Admits the certificate of a probe, in place of the one before.
     pub fn admit(&self, what: ProbeUse, certificate: &Certificate) {
         let entry = CertificateEntry {

@@ -141,8 +141,7 @@ impl Feed {
             self.policy = Some(policy);
             self.send(FromDaemon::Policy { policy: document }).await?;
         }
-        let (usernames, client_ids) = self.link.sources.reserved.known();
-        let names = ReservedNames { usernames, client_ids };
+        let names = self.link.sources.reserved.known();
         if self.reserved.as_ref() != Some(&names) {
             self.reserved = Some(names.clone());
             self.send(FromDaemon::Reserved(names)).await?;

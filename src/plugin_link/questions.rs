@@ -63,7 +63,10 @@ impl<K: HookLookup> Questions<K> {
             QuestionKind::Password => (None, secret),
         };
         let caller = Caller::new(bearer, username, &question.client_id);
-        let login = self.authorizer.login(caller, password);
+        let login = async {
+            let subject = self.authorizer.login(caller, password).await?;
+            self.authorizer.check_session_name(&subject).map(|()| subject)
+        };
         let outcome = timeout(PATIENCE, login).await;
         let now = (self.clock)();
         let (result, verdict) = match outcome {

@@ -13,6 +13,7 @@ pub(in crate::store) mod ended;
 pub(crate) mod expiry;
 pub mod inventory;
 pub(crate) mod public_keys;
+pub(in crate::store) mod publisher_lock;
 pub mod revocation_ledger;
 pub(in crate::store) mod revoked_keys;
 pub(crate) mod valid_certificates;

@@ -28,7 +28,7 @@ struct Scene {
 }
 
 /// The plugin, which cargo builds beside the tests.
-fn plugin() -> PathBuf {
+pub fn plugin() -> PathBuf {
     let library = std::env::current_exe().unwrap().with_file_name("libsluice_mosquitto.so");
     assert!(library.exists(), "{} is missing", library.display());
     library

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sluice_shared::client_ids::is_of_share_group;
 use sluice_shared::frames::from_daemon::{ReservedNames, Verdict};
 use sluice_shared::frames::from_plugin::{ClosedWhy, FromPlugin, Stats};
 use sluice_shared::policy::Policy;
@@ -262,7 +263,9 @@ impl State {
 
     /// Whether the client id is one of Sluice itself.
     pub fn is_own_client_id(&self, client_id: &str) -> bool {
-        self.reserved.client_ids.iter().any(|own| own == client_id)
+        let stem = self.reserved.share_group_stem.as_deref();
+        stem.is_some_and(|stem| is_of_share_group(client_id, stem))
+            || self.reserved.client_ids.iter().any(|own| own == client_id)
     }
 
     /// The counters with the gauges of this moment.

@@ -1,6 +1,6 @@
 //! What the daemon and the broker's plugin must agree on.
 //!
-//! 1. [`ids`], [`time`](mod@time), [`probe`]: names and points in time;
+//! 1. [`ids`], [`client_ids`], [`time`](mod@time), [`probe`]: names and points in time;
 //! 2. [`subject`]: the authenticated sender of a request;
 //! 3. [`policy`]: what it may do. The hooks and the plugin call the same function, so they cannot disagree;
 //! 4. [`frames`]: the messages between the plugin and the daemon;
@@ -8,6 +8,7 @@
 //!
 //! It does no IO, reads no clock, and has no `unsafe` code.
 
+pub mod client_ids;
 pub mod frames;
 pub mod ids;
 pub mod policy;

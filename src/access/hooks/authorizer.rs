@@ -11,7 +11,7 @@ use super::denial::Denial;
 use super::guest::GuestRefusal;
 use super::logins::{Holder, LoginAnswer, Logins};
 use super::reserved_names::{Reservation, ReservedNames};
-use super::subject::Subject;
+use super::subject::{Subject, SubjectKind};
 use crate::access::policy::reloading::ActivePolicy;
 use crate::access::tokens::cache::TokenCache;
 use crate::domain::broker_login::BrokerLogin;
@@ -120,6 +120,16 @@ impl<K: HookLookup> HookAuthorizer<K> {
                 self.store_login(username, client_id, holder).await
             }
         }
+    }
+
+    /// Refuses a subject with a reserved name where its session gets the name of the subject, as at the
+    /// broker's plugin: its issuer does not know which names have a meaning at the broker.
+    pub fn check_session_name(&self, subject: &Subject) -> Result<(), Denial> {
+        let is_named_by_issuer = matches!(subject.kind, SubjectKind::User | SubjectKind::Service);
+        if is_named_by_issuer && self.reserved.resembles_name(&subject.id) {
+            return Err(Denial::ReservedName);
+        }
+        Ok(())
     }
 
     /// Stores a login whose names no other live login has.

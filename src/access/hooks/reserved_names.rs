@@ -9,10 +9,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use sluice_shared::client_ids::{EXCHANGE_SUFFIX, is_of_share_group, replica_of, share_group_stem};
+use sluice_shared::frames::from_daemon::ReservedNames as NamesFrame;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::sections::broker::EXCHANGE_SUFFIX;
 use crate::domain::ports::{Outage, Replica, Roster};
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
 
@@ -33,9 +34,6 @@ const HEALTH_TEXTS: HealthTexts = HealthTexts {
 
 /// The prefix of guests' names.
 const GUEST_PREFIX: &str = "guest-";
-
-/// The most digits of an ordinal.
-const ORDINAL_DIGITS: usize = 5;
 
 /// The reserved user names and client ids. Clones share them.
 #[derive(Clone, Debug)]
@@ -113,9 +111,9 @@ impl ReservedNames {
         self.has_name(|reserved| *reserved.text == *name)
     }
 
-    /// The user names and the client ids that are known now, sorted: what a reader needs that compares
-    /// both exactly.
-    pub fn known(&self) -> (Vec<String>, Vec<String>) {
+    /// The user names and the client ids that are known now, sorted, for a reader that compares both
+    /// exactly, and the stem of the share group.
+    pub fn known(&self) -> NamesFrame {
         let shared = &self.0;
         let replicas = shared.replicas.read().unwrap_or_else(PoisonError::into_inner);
         let (names, sessions) = replicas
@@ -124,12 +122,16 @@ impl ReservedNames {
         let names = shared.names.iter().chain(names).map(|name| name.text.to_string());
         let sessions = shared.client_ids.iter().chain(sessions.into_iter().flatten());
         let client_ids = sessions.flat_map(|id| [id.to_string(), format!("{id}{EXCHANGE_SUFFIX}")]);
-        (sorted(names.collect()), sorted(client_ids.collect()))
+        NamesFrame {
+            usernames: sorted(names.collect()),
+            client_ids: sorted(client_ids.collect()),
+            share_group_stem: shared.share_group_stem.as_deref().map(str::to_owned),
+        }
     }
 
     /// Whether `client_id` is reserved. The exchange of a replica connects as well.
     pub fn client_id(&self, client_id: &str) -> Reservation {
-        let session = client_id.strip_suffix(EXCHANGE_SUFFIX).unwrap_or(client_id);
+        let session = replica_of(client_id);
         match self.own_client_id(client_id) {
             Reservation::No if session != client_id => self.own_client_id(session),
             reservation => reservation,
@@ -138,10 +140,8 @@ impl ReservedNames {
 
     fn own_client_id(&self, client_id: &str) -> Reservation {
         let shared = &self.0;
-        let is_sibling = shared
-            .share_group_stem
-            .as_deref()
-            .is_some_and(|name| share_group_stem(client_id) == name);
+        let stem = shared.share_group_stem.as_deref();
+        let is_sibling = stem.is_some_and(|stem| is_of_share_group(client_id, stem));
         if is_sibling || shared.client_ids.contains(client_id) {
             return Reservation::Yes;
         }
@@ -216,22 +216,6 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// The client id without its ordinal: `sluice` for `sluice`, `sluice-2`, `sluice_2`, `sluice2` and
-/// `sluice-b`.
-fn share_group_stem(client_id: &str) -> &str {
-    let without_digits = client_id.trim_end_matches(|c: char| c.is_ascii_digit());
-    let digits = client_id.len() - without_digits.len();
-    let rest = match client_id.as_bytes() {
-        [.., b'-' | b'_' | b'.', letter] if letter.is_ascii_alphabetic() => {
-            &client_id[..client_id.len() - 1]
-        }
-        _ if (1..=ORDINAL_DIGITS).contains(&digits) => without_digits,
-        _ => return client_id,
-    };
-    let stem = rest.strip_suffix(['-', '_', '.']).unwrap_or(rest);
-    if stem.is_empty() { client_id } else { stem }
 }
 
 /// Folds a name: without case, spaces and invisible characters, and with full-width letters as
@@ -337,10 +321,11 @@ mod tests {
                 && reserved.contains_name("gate")
                 && !reserved.resembles_name("other")
         );
-        let (names, client_ids) = reserved.known();
-        assert_eq!(names, ["bridge", "gate", "sluice"]);
-        assert_eq!(client_ids.len(), 8, "each with its exchange: {client_ids:?}");
-        assert!(client_ids.contains(&"other-api".to_owned()));
+        let known = reserved.known();
+        assert_eq!(known.usernames, ["bridge", "gate", "sluice"]);
+        assert_eq!(known.client_ids.len(), 8, "each with its exchange: {known:?}");
+        assert!(known.client_ids.contains(&"other-api".to_owned()));
+        assert_eq!(known.share_group_stem.as_deref(), Some("one"));
         reserved.replace_replicas(vec![replica("one", None)]);
         assert_eq!(reserved.client_id("other"), Reservation::No);
     }

@@ -148,7 +148,7 @@ async fn publish(
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
     let mut ledger = RevocationLedger::open(database).await.map_err(|error| outage(&error))?;
-    let (number, by) = if ledger.claim().await.map_err(|error| outage(&error))? {
+    let (number, by) = if ledger.claim(false).await.map_err(|error| outage(&error))? {
         (
             publish_here(&mut ledger, config).await?,
             "this command; whether the broker enforces it was not checked",

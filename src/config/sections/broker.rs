@@ -226,7 +226,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 pub(crate) const SHARE_PREFIX: &str = "$share/";
 
 /// Appended to `MQTT_CLIENT_ID` for the connection of the exchange.
-pub const EXCHANGE_SUFFIX: &str = "-api";
+pub use sluice_shared::client_ids::EXCHANGE_SUFFIX;
 
 // === impl BrokerConfig ===
 

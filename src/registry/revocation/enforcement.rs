@@ -113,6 +113,11 @@ impl Enforcer {
         self.probe.is_some()
     }
 
+    /// Whether the broker's plugin is connected to this replica.
+    pub(super) fn has_plugin(&self) -> bool {
+        self.plugins.is_connected()
+    }
+
     /// The CRL number that this replica published last.
     pub(super) fn published(&self) -> Option<i64> {
         self.list.as_ref().map(|list| list.number)

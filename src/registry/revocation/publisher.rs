@@ -112,8 +112,7 @@ impl CrlPublisher {
         })
     }
 
-    /// Requests a probe from `recheck` after each notification of the broker, and closes sessions through
-    /// `plugins`.
+    /// Requests a probe from `recheck` after each notification, and closes sessions through `plugins`.
     #[must_use]
     pub fn with(self, recheck: Recheck, plugins: PluginControl) -> Self {
         Self { enforcer: self.enforcer.with(recheck, plugins), ..self }
@@ -150,7 +149,7 @@ impl CrlPublisher {
     /// both, so that a replica with usable files may take over.
     async fn serve(&mut self) -> Result<(), ListError> {
         let mut ledger = RevocationLedger::open(&self.database).await?;
-        while !ledger.claim().await? {
+        while !ledger.claim(self.enforcer.has_plugin()).await? {
             let state = ledger.state().await?;
             self.show(&state);
             match (state.enforced, state.finding) {
@@ -163,12 +162,14 @@ impl CrlPublisher {
             sleep(PERIOD).await;
         }
         let authority = self.authority(&mut ledger).await?;
-        loop {
-            let round =
-                timeout(ROUND_TIMEOUT, self.run_round(&mut ledger, authority.as_ref())).await;
+        while !ledger.must_yield(self.enforcer.has_plugin()).await? {
+            let round = self.run_round(&mut ledger, authority.as_ref());
+            let round = timeout(ROUND_TIMEOUT, round).await;
             round.map_err(|_| ListError::Stuck(ROUND_TIMEOUT.as_secs()))??;
             sleep(if self.enforcer.is_busy() { PERIOD_WHEN_BUSY } else { PERIOD }).await;
         }
+        tracing::info!("the replica that has the broker's plugin publishes the CRL from now on");
+        Ok(())
     }
 
     /// Opens the authority. `None` means that this replica publishes no CRL. If it cannot be

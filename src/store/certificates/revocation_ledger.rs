@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::publisher_lock::PublisherLock;
 use crate::domain::clocks::Clocks;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
@@ -18,9 +19,6 @@ use crate::store::connection::database::Database;
 use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
-/// The advisory lock of the publisher: "sluice" and a number.
-const PUBLISHER_LOCK: i64 = 0x736c_7569_6365_0009;
-
 /// Revocations handled per round; the rest waits for the next one.
 pub const MAX_OPEN: i64 = 500;
 
@@ -28,7 +26,7 @@ pub const MAX_OPEN: i64 = 500;
 #[derive(Debug)]
 pub struct RevocationLedger {
     pub(crate) session: WriterConnection,
-    is_publisher: bool,
+    pub(super) lock: PublisherLock,
 }
 
 /// One step of a revocation, by its name in the table.
@@ -189,16 +187,7 @@ impl RevocationLedger {
     /// Connects, not as publisher.
     pub async fn open(database: &Database) -> Result<Self, Outage> {
         let session = WriterConnection::open(database.bounded_options()).await?;
-        Ok(Self { session, is_publisher: false })
-    }
-
-    /// Tries to become the publisher; returns whether this is the publisher.
-    pub async fn claim(&mut self) -> Result<bool, Outage> {
-        if !self.is_publisher {
-            let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(PUBLISHER_LOCK);
-            self.is_publisher = answer(query.fetch_one(&mut self.session.connection)).await?;
-        }
-        Ok(self.is_publisher)
+        Ok(Self { session, lock: PublisherLock::default() })
     }
 
     /// Reads the CRL published last, in DER.

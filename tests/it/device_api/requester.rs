@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectReturnCode, Filter, Login, Packet, PubAck, PubAckReason, Publish,
-    PublishProperties, Subscribe,
+    PublishProperties, Subscribe, SubscribeReasonCode,
 };
 use rumqttc::v5::mqttbytes::{Error as PacketError, QoS};
 use serde_json::Value;
@@ -112,6 +112,11 @@ impl Requester {
 
     /// Connects without a subscription.
     pub fn connect_only(port: u16, user: &str) -> Self {
+        Self::log_in(port, user, PASSWORD)
+    }
+
+    /// Connects with this password, without a subscription.
+    pub fn log_in(port: u16, user: &str, password: &str) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(ANSWER_TIME)).unwrap();
@@ -125,11 +130,16 @@ impl Requester {
         };
         let connect = Connect {
             keep_alive: 0,
-            client_id: format!("test-{user}-{}", requester.stream.local_addr().unwrap().port()),
+            // With a slash it could be the client id of a device.
+            client_id: format!(
+                "test-{}-{}",
+                user.replace('/', "."),
+                requester.stream.local_addr().unwrap().port()
+            ),
             clean_start: true,
             properties: None,
         };
-        let login = Login { username: user.to_owned(), password: PASSWORD.to_owned() };
+        let login = Login { username: user.to_owned(), password: password.to_owned() };
         requester.send(&Packet::Connect(connect, None, Some(login)));
         match requester.packet_within(ANSWER_TIME) {
             Some(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Success => requester,
@@ -138,11 +148,18 @@ impl Requester {
     }
 
     pub fn subscribe(&mut self, filter: &str) {
+        self.is_subscribed(filter);
+    }
+
+    /// Subscribes; whether the broker grants it.
+    pub fn is_subscribed(&mut self, filter: &str) -> bool {
         let mut subscribe = Subscribe::new(Filter::new(filter, QoS::AtLeastOnce), None);
         subscribe.pkid = self.next_id();
         self.send(&Packet::Subscribe(subscribe));
         match self.packet_within(ANSWER_TIME) {
-            Some(Packet::SubAck(_)) => {}
+            Some(Packet::SubAck(ack)) => {
+                ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_)))
+            }
             other => panic!("{filter}: {other:?}"),
         }
     }

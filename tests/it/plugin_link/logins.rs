@@ -32,7 +32,8 @@ fn accepted(
 fn a_login_is_decided_as_by_the_hooks() {
     let (database, dir) = (database(), Scratch::new("plugin"));
     let path = dir.path().join("plugin.sock");
-    let hooks = HooksDaemon::start(&database, &[("PLUGIN_SOCKET", path.to_str().unwrap())]);
+    let settings = [("PLUGIN_SOCKET", path.to_str().unwrap()), ("HOOKS_RESERVED_NAMES", "bridge")];
+    let hooks = HooksDaemon::start(&database, &settings);
     hooks.register("acme", "pump-1", Some("t0ken-of-pump-1"));
     let mut plugin = PluginClient::greet(&path);
 
@@ -68,10 +69,21 @@ fn a_login_is_decided_as_by_the_hooks() {
     let old = hooks.token(&user("alice", &[], -60));
     denied(&plugin.ask(Extended, None, Some(&old), "c9"), "expired");
 
+    // The session gets the name of the subject, however the token arrives.
+    for subject in ["bridge", "Bridge ", "guest-x"] {
+        let token = hooks.token(&user(subject, &[], 600));
+        denied(&plugin.ask(Extended, None, Some(&token), "c10"), "the user name is reserved");
+        denied(
+            &plugin.ask(Password, Some(&token), Some("jwt"), "c11"),
+            "the user name is reserved",
+        );
+        denied(&plugin.ask(Password, None, Some(&token), "c12"), "the user name is reserved");
+    }
+
     let series =
         |result| format!("sluice_access_decisions_total{{hook=\"plugin\",result=\"{result}\"}}");
     hooks.daemon.wait_metric(&series("allowed"), 6.0);
-    hooks.daemon.wait_metric(&series("denied"), 12.0);
+    hooks.daemon.wait_metric(&series("denied"), 21.0);
     let log = hooks.daemon.log();
     assert!(!log.contains("t0ken-of-pump-1") && !log.contains(&token), "a secret is in the log");
 }

@@ -140,7 +140,11 @@ impl Daemon {
     /// Sets the names of Sluice itself.
     pub fn reserve(&self, usernames: &[&str], client_ids: &[&str]) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let names = ReservedNames { usernames: owned(usernames), client_ids: owned(client_ids) };
+        let names = ReservedNames {
+            usernames: owned(usernames),
+            client_ids: owned(client_ids),
+            share_group_stem: None,
+        };
         self.shared.script.lock().unwrap().reserved = names.clone();
         self.send(&FromDaemon::Reserved(names));
     }

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The longest frame, in bytes: the largest policy file fits.
@@ -17,9 +18,9 @@ pub enum FrameError {
     /// The announced length is too large.
     #[error("a frame of {0} bytes is longer than {FRAME_MAX_BYTES}")]
     TooLong(usize),
-    /// The JSON does not fit the type.
-    #[error("a frame could not be parsed: {0}")]
-    Json(#[from] serde_json::Error),
+    /// The JSON does not fit the type. The parser's own text may quote a value, and so a password.
+    #[error("a frame could not be parsed ({0:?}, at its byte {1})")]
+    Json(Category, usize),
 }
 
 /// Gathers received bytes, and returns whole frames.
@@ -38,6 +39,14 @@ pub fn encode<T: Serialize>(frame: &T) -> Result<Zeroizing<Vec<u8>>, FrameError>
     let announced = announced.ok_or(FrameError::TooLong(len))?;
     bytes[..LENGTH_BYTES].copy_from_slice(&announced.to_be_bytes());
     Ok(bytes)
+}
+
+// === impl FrameError ===
+
+impl From<serde_json::Error> for FrameError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error.classify(), error.column())
+    }
 }
 
 // === impl FrameBuffer ===
@@ -139,7 +148,7 @@ mod tests {
     fn an_unknown_frame_is_an_error() {
         let mut buffer = FrameBuffer::default();
         buffer.push(&encode(&serde_json::json!({"type": "future"})).unwrap());
-        assert!(matches!(buffer.take::<FromDaemon>(), Err(FrameError::Json(_))));
+        assert!(matches!(buffer.take::<FromDaemon>(), Err(FrameError::Json(..))));
     }
 
     #[test]
@@ -151,6 +160,15 @@ mod tests {
             key: Some(SecretText::new("k3y")),
         };
         assert!(!format!("{hello:?}").contains("k3y"));
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_of_the_frame() {
+        let frame = serde_json::json!({"type": "ask", "id": "s3cret", "kind": "password", "client_id": "c"});
+        let mut buffer = FrameBuffer::default();
+        buffer.push(&encode(&frame).unwrap());
+        let error = buffer.take::<FromPlugin>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
     }
 
     proptest! {

@@ -137,6 +137,10 @@ pub struct ReservedNames {
     pub usernames: Vec<String>,
     /// The client ids. Only a login with a reserved user name may use one.
     pub client_ids: Vec<String>,
+    /// The stem of the share group, whose members have client ids that Sluice may not have read yet
+    /// ([`crate::client_ids::is_of_share_group`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_group_stem: Option<String>,
 }
 
 /// Which sessions to close.

@@ -7,6 +7,8 @@ set -eu
 
 root=${SECRETS_ROOT:-/secrets}
 crl_dir=${CRL_DIR:-/crl}
+plugin_dir=${PLUGIN_DIR:-/plugin}
+postgres_data=${POSTGRES_DATA:-/data/postgres}
 generate=${GENERATE:-/usr/local/bin/generate_device_ca.sh}
 sluice=${SLUICE_OWNER:-65532:65532}
 broker=${BROKER_OWNER:-1883:1883}
@@ -82,6 +84,7 @@ make_passwords() {
     secret "$grafana" "$root/grafana/admin_password"
     secret "$sluice" "$root/sluice/admin_token"
     secret "$sluice" "$root/sluice/mqtt_password"
+    secret "$sluice" "$root/sluice/publisher_proof_secret"
     text "$sluice" "$root/sluice/database_url" \
         "postgres://sluice:$(cat "$root/postgres/sluice_password")@postgres:5432/sluice"
 }
@@ -121,13 +124,25 @@ topic public/# both 0"
     say "made: $root/guests/bridge.conf"
 }
 
+# Volumes that are root's when they are new: of the plugin's socket, where only Sluice and its group may look, and of the tables.
+give_volumes() {
+    chown "$sluice" "$plugin_dir"
+    chmod 750 "$plugin_dir"
+    if [ -z "$(ls -A "$postgres_data")" ]; then
+        chown "$postgres" "$postgres_data"
+        chmod 700 "$postgres_data"
+    fi
+}
+
 umask 077
-mkdir -p "$root/authority" "$root/sluice" "$root/broker" "$root/guests" "$root/postgres" "$root/grafana" "$crl_dir"
+mkdir -p "$root/authority" "$root/sluice" "$root/broker" "$root/guests" "$root/postgres" "$root/grafana" "$crl_dir" \
+    "$plugin_dir" "$postgres_data"
 make_authorities
 make_passwords
 make_broker_logins
 make_bridge
 share_certificates
+give_volumes
 for service in "sluice $sluice" "broker $broker" "guests $broker" "postgres $postgres" "grafana $grafana"; do
     chown "${service#* }" "$root/${service%% *}"
     chmod 500 "$root/${service%% *}"

@@ -12,5 +12,6 @@ mod device_script;
 mod engine_files;
 mod health;
 mod listeners;
+mod plugin_stack;
 pub mod stack;
 mod stackfile;

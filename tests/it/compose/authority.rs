@@ -169,7 +169,7 @@ fn each_service_gets_its_part_exactly_once() {
         names.join(" ")
     };
     assert_eq!(names("broker"), "device-ca.crt mosquitto_sub passwords server.crt server.key");
-    let sluice = "admin_token database_url device-ca.crt device-ca.key mqtt_password server-ca.crt";
+    let sluice = "admin_token database_url device-ca.crt device-ca.key mqtt_password publisher_proof_secret server-ca.crt";
     assert_eq!(names("sluice"), sluice);
     assert_eq!(
         (names("grafana"), names("crl")),

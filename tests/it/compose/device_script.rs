@@ -8,7 +8,7 @@ use crate::support::postgres::Postgres;
 use crate::support::wait;
 
 /// The daemon's settings as compose gives them, with this broker and this database.
-fn settings(stack: &Stack, database: &Database<'_>) -> Settings {
+pub(super) fn settings(stack: &Stack, database: &Database<'_>) -> Settings {
     Settings::empty()
         .set("MQTT_HOST", "127.0.0.1")
         .set("MQTT_PORT", &stack.ports[0].to_string())

@@ -26,7 +26,7 @@ fn each_engine_replaces_the_image_of_postgres_and_nothing_else() {
         let context = repository("compose/engines").display().to_string();
         assert!(postgres.contains(&context), "{postgres}");
         let plain = service(&parsed_with("", None), "postgres");
-        assert!(plain.contains("image: postgres:16-bookworm"), "{plain}");
+        assert!(plain.contains("image: postgres:18-trixie"), "{plain}");
     }
 }
 

@@ -85,6 +85,8 @@ impl Stack {
         command.arg(repository("compose/init/prepare.sh")).env("SECRETS_ROOT", self.dir.path());
         command
             .env("CRL_DIR", self.path("crl"))
+            .env("PLUGIN_DIR", self.path("plugin"))
+            .env("POSTGRES_DATA", self.path("tables"))
             .env("GENERATE", repository("scripts/generate_device_ca.sh"));
         for owner in ["SLUICE_OWNER", "BROKER_OWNER", "POSTGRES_OWNER", "GRAFANA_OWNER"] {
             command.env(owner, &own);

@@ -207,7 +207,7 @@ fn every_setting_it_gives_sluice_is_one() {
 fn the_example_lists_exactly_the_settings_that_compose_uses() {
     let stack = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
     let example = fs::read_to_string(repository("compose/.env.example")).unwrap();
-    let used = stack.split("${").skip(1).map(|rest| rest.split([':', '}']).next().unwrap());
+    let used = stack.split("${").skip(1).map(|rest| rest.split([':', '-', '}']).next().unwrap());
     let offered = example
         .lines()
         .filter_map(|line| line.strip_prefix('#')?.split_once('='))

@@ -81,7 +81,9 @@ share_certificates() {
 make_passwords() {
     secret "$postgres" "$root/postgres/postgres_password"
     secret "$postgres" "$root/postgres/sluice_password"
+    secret "$postgres" "$root/postgres/dashboard_password"
     secret "$grafana" "$root/grafana/admin_password"
+    copy "$grafana" 400 "$root/postgres/dashboard_password" "$root/grafana/dashboard_password"
     secret "$sluice" "$root/sluice/admin_token"
     secret "$sluice" "$root/sluice/mqtt_password"
     secret "$sluice" "$root/sluice/publisher_proof_secret"

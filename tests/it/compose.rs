@@ -8,6 +8,7 @@ mod access_rules;
 mod alarms;
 mod authority;
 mod crl;
+mod data_dashboard;
 mod device_script;
 mod engine_files;
 mod health;

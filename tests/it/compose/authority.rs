@@ -173,11 +173,11 @@ fn each_service_gets_its_part_exactly_once() {
     assert_eq!(names("sluice"), sluice);
     assert_eq!(
         (names("grafana"), names("crl")),
-        ("admin_password".into(), "device-crl.pem".into())
+        ("admin_password dashboard_password".into(), "device-crl.pem".into())
     );
     assert_eq!(
         (names("postgres"), names("guests")),
-        ("postgres_password sluice_password".into(), "bridge.conf".into())
+        ("dashboard_password postgres_password sluice_password".into(), "bridge.conf".into())
     );
     for part in PARTS {
         for (file, _) in contents(&stack.path(part)) {

@@ -217,3 +217,34 @@ fn the_example_lists_exactly_the_settings_that_compose_uses() {
     // Two services may use one setting; the example has one line for it.
     assert_eq!(used.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>(), offered);
 }
+
+#[test]
+fn the_lines_of_the_example_turn_the_plugin_off() {
+    let plain = parsed("");
+    assert!(service(&plain, "mosquitto").contains("mosquitto-plugin.conf"), "{plain}");
+    assert!(service(&plain, "sluice").contains("PLUGIN_SOCKET: /run/sluice/plugin.sock\n"));
+    let example = fs::read_to_string(repository("compose/.env.example")).unwrap();
+    let lines = example.lines().filter_map(|line| line.strip_prefix('#'));
+    let names = ["BROKER_CONFIG=", "PLUGIN_SOCKET=", "PLUGIN_PEER_UIDS="];
+    let off: Vec<&str> =
+        lines.filter(|line| names.iter().any(|name| line.starts_with(name))).collect();
+    assert_eq!(off.len(), 3, "{example}");
+    let text = parsed(&off.join("\n"));
+    let broker = service(&text, "mosquitto");
+    assert!(broker.contains("MOSQUITTO_CONF: /mosquitto/config/mosquitto.conf\n"), "{broker}");
+    let sluice = service(&text, "sluice");
+    for line in ["PLUGIN_SOCKET: \n", "PLUGIN_PEER_UIDS: \n"] {
+        assert!(sluice.contains(line), "{line}: {sluice}");
+    }
+}
+
+#[test]
+fn each_base_image_is_the_default_of_its_argument() {
+    let dockerfile = fs::read_to_string(repository("compose/Dockerfile")).unwrap();
+    let stack = fs::read_to_string(repository("compose/docker-compose.yml")).unwrap();
+    for name in ["BUILD_IMAGE", "RUNTIME_IMAGE", "BROKER_IMAGE"] {
+        let line = dockerfile.lines().find_map(|line| line.strip_prefix(&format!("ARG {name}=")));
+        let image = line.unwrap_or_else(|| panic!("{name} has no default"));
+        assert!(stack.contains(&format!("{name}: ${{{name}:-{image}}}\n")), "{name}: {image}");
+    }
+}

@@ -20,6 +20,7 @@ mod outbox;
 mod poison;
 mod quarantine;
 mod readers;
+mod releases;
 mod revoked;
 mod schema;
 mod shadows;

@@ -33,6 +33,7 @@ use crate::domain::registry_change::RegistryChange;
 use crate::http::{Api, EstTlsError, LiveDesk, Sessions};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
+use crate::lifecycle::service_manager::{Progress, ServiceManager};
 use crate::lifecycle::{Ending, Readiness, Tasks};
 use crate::link::file::{self, LinksFileError};
 use crate::link::settings::LinkSet;
@@ -113,6 +114,8 @@ struct Daemon {
     config: Config,
     metrics: Metrics,
     readiness: Readiness,
+    /// How far the daemon is, for the service manager.
+    progress: Progress,
     database: Database,
     /// Cached registry answers: the spine fills the cache, the ops listener shows it.
     grants: Grants,
@@ -172,6 +175,7 @@ pub async fn run(
         config,
         metrics,
         readiness,
+        progress: Progress::default(),
         database,
         grants,
         api,
@@ -187,6 +191,11 @@ pub async fn run(
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
+    if let Some(manager) = ServiceManager::of_process() {
+        let (progress, readiness) = (daemon.progress.clone(), daemon.readiness.clone());
+        let stop = daemon.stop.clone();
+        ops.spawn("service manager", manager.run(progress, readiness, stop, ops_stop.clone()));
+    }
     ops.spawn("pulse", pulse.run(clock::now, ops_stop.clone()));
     ops.spawn("fleet", daemon.api.clone().keep_fleet_current(ops_stop.clone()));
     ops.spawn("doctor", daemon.api.clone().keep_doctor(ops_stop.clone()));
@@ -230,6 +239,7 @@ impl Daemon {
         // It ends when its last user has ended.
         drop(exchange);
         self.readiness.well(COMPONENT);
+        self.progress.started();
         let ended_task = tokio::select! {
             ended_task = tasks.watch(&self.stop) => ended_task,
             ended_task = ops.watch(&self.stop) => ended_task,

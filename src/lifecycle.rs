@@ -3,13 +3,14 @@
 //!
 //! [`backoff`] spaces attempts. [`draining`] is the state of a drain. [`health_reporter`] reports one component to readiness and log;
 //! [`outage_log`] decides which of its failures get a line. [`file_watch`] reads a file again when it
-//! changes.
+//! changes. [`service_manager`] notifies systemd.
 
 pub(crate) mod backoff;
 pub mod draining;
 pub(crate) mod file_watch;
 pub(crate) mod health_reporter;
 pub(crate) mod outage_log;
+pub(crate) mod service_manager;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -145,6 +146,17 @@ impl Readiness {
     /// Returns the reasons, by component; empty means ready.
     pub fn troubles(&self) -> BTreeMap<&'static str, String> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns whether the daemon is ready, and why not, in one sentence.
+    pub fn sentence(&self) -> String {
+        let troubles = self.troubles();
+        let texts: Vec<_> = troubles.iter().map(|(part, why)| format!("{part}: {why}")).collect();
+        if texts.is_empty() {
+            "ready".to_owned()
+        } else {
+            format!("not ready: {}", texts.join("; "))
+        }
     }
 }
 

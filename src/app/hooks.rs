@@ -50,6 +50,7 @@ impl Daemon {
         let (access, metrics) = (&self.config.access, &self.metrics.hooks);
         let (policy, rules) = reloading::open(access.acl_rules_path.as_deref(), metrics.clone())?;
         self.api.access.follow(policy.clone());
+        let rules = rules.reporting_to(self.progress.clone());
         tasks.spawn("policy", rules.run(self.stop.clone()));
         let (verifier, refreshers) =
             verify::open(access.issuers.clone(), &self.metrics.issuer_keys, clock::now);

@@ -56,7 +56,8 @@ impl Daemon {
             self.config.links.path.clone(),
             self.links.clone(),
             self.metrics.links.clone(),
-        );
+        )
+        .reporting_to(self.progress.clone());
         tasks.spawn("links file", reloader.run(self.stop.clone()));
         // Ingest begins before the links do: what it accepts by then must be queued, too.
         let first = Arc::new(links.borrow().plan());

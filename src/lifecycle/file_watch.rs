@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::health_reporter::{HealthReporter, HealthTexts};
+use super::service_manager::Progress;
 use crate::disk;
 
 /// How often the stamp of the file is checked: it is cheap, and an operator expects a change to act
@@ -43,6 +44,8 @@ pub(crate) struct FileWatch<W> {
     /// Whether the file can be reached.
     health: HealthReporter,
     watched: W,
+    /// Where the reads after SIGHUP are reported.
+    progress: Progress,
 }
 
 /// What identifies one version of a file.
@@ -64,7 +67,12 @@ impl<W: WatchedFile> FileWatch<W> {
         watched: W,
     ) -> Self {
         let health = HealthReporter::log_only(W::LABEL, texts).at_error_level();
-        Self { path, last_stamp, health, watched }
+        Self { path, last_stamp, health, watched, progress: Progress::default() }
+    }
+
+    /// Reports the reads after SIGHUP to the service manager.
+    pub fn reporting_to(self, progress: Progress) -> Self {
+        Self { progress, ..self }
     }
 
     /// Runs until `stop`.
@@ -82,7 +90,13 @@ impl<W: WatchedFile> FileWatch<W> {
                 received = hangup.recv() => received.is_some(),
                 () = tokio::time::sleep(CHECK_INTERVAL) => false,
             };
+            if is_requested {
+                self.progress.reload_begins();
+            }
             self.reload_if_changed(is_requested).await;
+            if is_requested {
+                self.progress.reload_ends();
+            }
         }
     }
 

@@ -36,6 +36,7 @@ mod public;
 mod replicas;
 mod retention;
 mod revocation;
+mod service_manager;
 mod settings;
 mod store;
 mod support;

@@ -12,6 +12,7 @@ use super::Policy;
 use super::file::{self, PolicyFileError};
 use crate::lifecycle::file_watch::{FileStamp, FileWatch, WatchedFile};
 use crate::lifecycle::health_reporter::HealthTexts;
+use crate::lifecycle::service_manager::Progress;
 use crate::telemetry::hooks::HookMetrics;
 
 const HEALTH_TEXTS: HealthTexts = HealthTexts {
@@ -62,6 +63,11 @@ impl ActivePolicy {
 // === impl PolicyReloader ===
 
 impl PolicyReloader {
+    /// Reports the reads after SIGHUP to the service manager.
+    pub(crate) fn reporting_to(self, progress: Progress) -> Self {
+        Self(self.0.reporting_to(progress))
+    }
+
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         self.0.run(stop).await;

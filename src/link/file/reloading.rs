@@ -13,6 +13,7 @@ use super::error::LinksFileError;
 use super::load::load;
 use crate::lifecycle::file_watch::{FileWatch, WatchedFile};
 use crate::lifecycle::health_reporter::HealthTexts;
+use crate::lifecycle::service_manager::Progress;
 use crate::link::settings::LinkSet;
 use crate::telemetry::links::LinkMetrics;
 
@@ -42,6 +43,11 @@ impl LinksReloader {
         metrics.file_current.set(1);
         // Without a stamp the file is read once more: it may have changed since the start.
         Self(FileWatch::new(path, None, HEALTH_TEXTS, WatchedLinks { active, metrics }))
+    }
+
+    /// Reports the reads after SIGHUP to the service manager.
+    pub(crate) fn reporting_to(self, progress: Progress) -> Self {
+        Self(self.0.reporting_to(progress))
     }
 
     /// Runs until `stop`.

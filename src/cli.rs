@@ -3,7 +3,8 @@
 //! In reading order: [`run`] is the daemon; [`health`], [`doctor`], [`config`] and [`migrate`]
 //! operate it, [`drain`] and [`adopt`] end a replica and its session, [`cell`] joins a registry, [`console`] opens its pages, [`audit`] shows who changed what; [`registry`], [`certificates`] and [`access`] say who may do what; [`downlink`]
 //! is what goes to devices; [`link`] connects to other brokers; [`quarantine`],
-//! [`retention`], [`store`], [`explain`] and [`tail`] are about messages. Commands print what other modules decide; they
+//! [`retention`], [`store`], [`explain`] and [`tail`] are about messages; [`manual`] writes man pages
+//! and completions. Commands print what other modules decide; they
 //! hold no rules of their own.
 
 pub(crate) mod access;
@@ -22,6 +23,7 @@ mod explain_link;
 pub(crate) mod health;
 mod import;
 pub(crate) mod link;
+pub(crate) mod manual;
 pub(crate) mod migrate;
 pub(crate) mod quarantine;
 pub(crate) mod registry;
@@ -29,6 +31,7 @@ pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod store;
 pub(crate) mod tail;
+mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,7 +53,7 @@ const COMMON: &str = "Common options";
 #[derive(Debug, Parser)]
 #[command(
     name = "sluice",
-    version,
+    version = version::version(),
     propagate_version = true,
     disable_help_flag = true,
     disable_version_flag = true,
@@ -139,6 +142,12 @@ enum Command {
     /// Print or check the settings
     #[command(subcommand, after_help = "Example:\n  sluice config template > sluice.toml")]
     Config(config::ConfigCommand),
+    /// Print the completions of a shell
+    #[command(after_help = "Example:\n  sluice completion bash > sluice.bash")]
+    Completion(manual::CompletionArgs),
+    /// Write the man pages: one for each command, and sluice.toml(5)
+    #[command(after_help = "Example:\n  sluice man --out man")]
+    Man(manual::ManArgs),
     /// Create and show the certificate authority that signs devices' certificates
     #[command(
         subcommand,
@@ -297,8 +306,13 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let sources = Sources::of_process(cli.config, cli.set);
-    if let Command::Config(command) = cli.command {
-        return config::run(command, &sources, cli.output).map(|()| Exit::Done);
+    match cli.command {
+        Command::Config(command) => {
+            return config::run(command, &sources, cli.output).map(|()| Exit::Done);
+        }
+        Command::Completion(args) => return manual::complete(args).map(|()| Exit::Done),
+        Command::Man(args) => return manual::write_pages(&args).map(|()| Exit::Done),
+        _ => {}
     }
     let loaded =
         Config::load(&sources).map_err(|errors| Failure::new(Exit::Config, errors.to_string()))?;
@@ -340,7 +354,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             Command::Crl(command) => certificates::crl::run(command, &config, output).await,
             Command::Demo(args) => crate::sim::demo::run(args, &config, &sources, output).await,
             Command::Simulate(args) => crate::sim::load::run(args, &config, output).await,
-            Command::Config(_) => Ok(Exit::Done),
+            Command::Config(_) | Command::Completion(_) | Command::Man(_) => Ok(Exit::Done),
         }
     });
     // A thread blocked on a file system or a name server does not delay the exit.
@@ -349,49 +363,4 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Calls `visit` with each command that has no subcommands, and its full name.
-    fn each_leaf(
-        command: &clap::Command,
-        name: &str,
-        visit: &mut impl FnMut(&str, &clap::Command),
-    ) {
-        let mut own = command.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
-        if own.peek().is_none() {
-            return visit(name, command);
-        }
-        for sub in own {
-            each_leaf(sub, &format!("{name} {}", sub.get_name()), visit);
-        }
-    }
-
-    #[test]
-    fn every_command_has_an_example_of_itself_in_its_help() {
-        let mut root = command();
-        root.build();
-        let mut count = 0;
-        each_leaf(&root, "sluice", &mut |name, command| {
-            let help = command.clone().render_long_help().to_string();
-            let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
-            assert!(examples.contains(name), "`{name} --help` has no example of it:\n{help}");
-            count += 1;
-        });
-        assert!(count > 30, "{count}");
-    }
-
-    #[test]
-    fn options_that_every_command_has_stand_under_a_heading_of_their_own() {
-        let mut root = command();
-        root.build();
-        each_leaf(&root, "sluice", &mut |name, command| {
-            let help = command.clone().render_long_help().to_string();
-            let common = help.split_once("Common options:\n").map(|(_, common)| common);
-            let Some(common) = common else { panic!("`{name}` has no common options:\n{help}") };
-            for option in ["--config", "--set", "--output", "--help", "--version"] {
-                assert!(common.contains(option), "`{name}`: {option} is not common:\n{help}");
-            }
-        });
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ mod docs_generated;
 mod docs_pages;
 mod engines;
 mod names;
+mod release;
 mod source;
 mod words;
 
@@ -59,7 +60,7 @@ const RANKS: [(&str, u8); 26] = [
 
 /// Each of these crates is named by one module only, or by those that use TLS, so that it can be
 /// replaced there.
-const OWNED_CRATES: [(&str, &[&str]); 22] = [
+const OWNED_CRATES: [(&str, &[&str]); 24] = [
     ("smallvec", &["domain"]),
     ("rumqttc", &["broker"]),
     ("tokio_rustls", &["broker", "access", "tls_roots", "web_request", "http", "link"]),
@@ -81,6 +82,8 @@ const OWNED_CRATES: [(&str, &[&str]); 22] = [
     ("axum", &["http", "console"]),
     ("askama", &["console"]),
     ("clap", &["cli", "command", "sim"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["command"]),
 ];
 

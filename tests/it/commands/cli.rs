@@ -74,5 +74,7 @@ fn help_and_version_are_answers() {
         assert!(code == 0 && out.contains("Usage"), "{line:?}: {out}");
     }
     let (code, out, _) = ended(&settings, &["--version"]);
-    assert_eq!((code, out.trim()), (0, concat!("sluice ", env!("CARGO_PKG_VERSION"))));
+    // The commit and the date of the build may follow.
+    assert_eq!(code, 0);
+    assert!(out.starts_with(concat!("sluice ", env!("CARGO_PKG_VERSION"))), "{out}");
 }

@@ -7,6 +7,8 @@
 #
 # The access rules are those that Sluice writes (ACL_OUTPUT_PATH), or the shipped ones until Sluice has written some. At a line
 # that is no rule Mosquitto 2.1 exits, and 2.0 ignores the rest of the file: so each line is checked before the broker reads it.
+# `broker.sh --once` starts no broker: it checks and copies what is new, and asks systemd to reload BROKER_UNIT. The exit code is
+# 1 if a published file is not used.
 set -eu
 
 conf=${MOSQUITTO_CONF:-/mosquitto/config/mosquitto.conf}
@@ -184,6 +186,47 @@ stop() {
     kill -TERM "$broker" 2>/dev/null || true
 }
 
+# take_once: for a broker that systemd runs. It repeats until nothing is new: systemd may not notice a change that comes while
+# this runs. The mark outlives a reload that failed, so that the next run reloads.
+take_once() {
+    mark="$(dirname "$taken")/reload-due"
+    while :; do
+        # The first change may be that of a temporary file, just before its rename.
+        sleep "$period"
+        code=0
+        if [ -e "$rules_published" ]; then once "$rules_published" "$rules_taken" take_rules || code=1; fi
+        once "$published" "$taken" take || code=1
+        if ! [ -e "$mark" ]; then return "$code"; fi
+        reload_unit || return 1
+        rm -f "$mark"
+    done
+}
+
+# once FILE COPY TAKE: one file of take_once.
+once() {
+    if cmp -s "$1" "$2"; then return; fi
+    if "$3" "$1"; then
+        : >"$mark"
+        say "$1 is new, and was checked"
+        return
+    fi
+    say "$1 is not used: $wrong; the broker keeps the last valid one"
+    return 1
+}
+
+reload_unit() {
+    if [ -z "${BROKER_UNIT-}" ]; then
+        say "BROKER_UNIT is not set: nothing was reloaded"
+    elif ! systemctl --quiet is-active "$BROKER_UNIT"; then
+        say "$BROKER_UNIT does not run: it reads the new files when it starts"
+    elif systemctl reload "$BROKER_UNIT"; then
+        say "$BROKER_UNIT was reloaded"
+    else
+        say "systemctl reload $BROKER_UNIT failed; the next run tries again"
+        return 1
+    fi
+}
+
 # A pause that a signal ends at once.
 pause() {
     sleep "$period" &
@@ -232,6 +275,10 @@ wrong=
 refused=
 rules_seen=
 rules_changing=
+if [ "${1-}" = --once ]; then
+    take_once
+    exit
+fi
 trap 'exit 0' TERM INT
 wait_for_crl
 wait_for_rules

@@ -13,6 +13,7 @@
 mod abi;
 mod broker;
 mod client;
+pub(crate) mod peer;
 mod property_list;
 pub(crate) mod signals;
 mod will;

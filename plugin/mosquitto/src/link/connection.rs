@@ -5,13 +5,13 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::socket_peercred;
 use sluice_shared::frames::codec::{self, FrameBuffer};
 use sluice_shared::frames::from_daemon::FromDaemon;
 use sluice_shared::frames::from_plugin::{FromPlugin, PluginHello};
 use sluice_shared::frames::{PROTOCOL, STATS_SECONDS};
 
 use super::received::{self, Received, Transfer};
+use crate::ffi::peer::uid_of_peer;
 use crate::shared::Shared;
 
 /// The most bytes that wait to be written: a daemon that does not read them is gone.
@@ -180,12 +180,11 @@ impl Connection {
 /// The registry must come from the daemon: its socket belongs to root, or to the user that owns the
 /// directory of the socket.
 fn check_peer(socket: &UnixStream) -> Result<(), String> {
-    let peer = socket_peercred(socket).map_err(|error| error.to_string())?;
+    let uid = uid_of_peer(socket).map_err(|error| error.to_string())?;
     let address = socket.peer_addr().map_err(|error| error.to_string())?;
     let directory = address.as_pathname().and_then(std::path::Path::parent);
     let owner = directory.and_then(|directory| std::fs::metadata(directory).ok());
     let owner = owner.map(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata));
-    let uid = peer.uid.as_raw();
     if uid == 0 || owner == Some(uid) || uid == rustix::process::geteuid().as_raw() {
         Ok(())
     } else {

@@ -31,6 +31,16 @@ fn before_the_first_snapshot_nobody_gets_in() {
 }
 
 #[test]
+fn a_daemon_in_another_container_is_recognized_by_its_user() {
+    let daemon = Daemon::start();
+    let config = Config { is_contained: true, ..Config::default() };
+    let broker = Mosquitto::start(&daemon.socket(), &config);
+    daemon.wait_connected();
+    wait::until("a client gets in", || Client::connect(&broker, &login("c")).is_ok());
+    assert!(!broker.log().contains("connecting to the daemon failed"), "{}", broker.log());
+}
+
+#[test]
 fn a_broker_can_insist_on_the_daemon() {
     let daemon = Daemon::prepared();
     let config = Config::default().option("start fail").option("wait_ms 300");

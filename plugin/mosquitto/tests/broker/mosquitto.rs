@@ -30,6 +30,8 @@ pub struct Config {
     pub is_per_listener: bool,
     /// Whether the TLS listener takes the user name from the certificate.
     pub uses_identity: bool,
+    /// Whether the broker has process ids of its own, as in a container.
+    pub is_contained: bool,
 }
 
 /// The plugin that this build made.
@@ -89,7 +91,7 @@ impl Mosquitto {
             let authority = Authority::new(dir.path());
             let (port, tls_port) = (free_port(), free_port());
             write_config(dir.path(), socket, config, &authority, [port, tls_port]);
-            let child = Mutex::new(launch(dir.path()));
+            let child = Mutex::new(launch(dir.path(), config.is_contained));
             let broker = Self { child, dir, port, tls_port, authority };
             if broker.serves() {
                 return broker;
@@ -104,7 +106,7 @@ impl Mosquitto {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new(dir.path());
         write_config(dir.path(), socket, config, &authority, [free_port(), free_port()]);
-        let mut child = launch(dir.path());
+        let mut child = launch(dir.path(), config.is_contained);
         let status = wait::for_some("the broker ends", || child.try_wait().unwrap());
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
         assert!(!status.success(), "{log}");
@@ -150,7 +152,7 @@ impl Mosquitto {
         assert!(status.success(), "{status}: {}", self.log());
         // The log of this start begins empty: what it says is about this start.
         std::fs::write(self.dir.path().join("log"), "").unwrap();
-        *child = launch(self.dir.path());
+        *child = launch(self.dir.path(), false);
         drop(child);
         assert!(self.serves(), "{}", self.log());
     }
@@ -194,9 +196,14 @@ impl Drop for Mosquitto {
     }
 }
 
-fn launch(dir: &Path) -> Child {
+fn launch(dir: &Path, is_contained: bool) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    let mut command = Command::new(program());
+    let mut command = Command::new(if is_contained { "unshare".into() } else { program() });
+    if is_contained {
+        // As in a container, and for a user that is not root, too.
+        command.args(["--user", "--map-current-user", "--pid", "--fork", "--kill-child"]);
+        command.arg(program());
+    }
     command.arg("-c").arg(dir.join("mosquitto.conf")).stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().expect("mosquitto starts")

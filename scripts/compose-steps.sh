@@ -151,7 +151,7 @@ refuse_forged() {
     grep -q '3. certificate: made' "$work/out" || fail "the certificate was not made: $(cat "$work/out")"
     compose logs mosquitto 2>/dev/null | grep -q 'the registry has no valid certificate with the fingerprint' ||
         fail 'the log of the broker does not name the certificate'
-    publish pump-1 tenant/acme/device/pump-1/telemetry '{"seq":2}' -D publish user-property sluice-identity acme/device/pump-9
+    publish pump-1 tenant/acme/device/pump-1/telemetry '{"seq":2}' -D publish user-property sluice-publisher acme/device/pump-9
     until_true 'the claim is removed' \
         is_sql "SELECT count(*) FROM telemetry WHERE device_id = 'pump-1' AND seq = 2 AND certificate_id IS NOT NULL" 1
     [ "$(sql 'SELECT count(*) FROM quarantine_events')" = 0 ] || fail 'a message is in the quarantine'

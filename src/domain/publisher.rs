@@ -32,17 +32,16 @@ pub struct ProvenPublisher {
     pub at: Timestamp,
 }
 
-/// Why a message has no valid proof although it has reserved properties.
+/// Why a message has no valid proof although it has a reserved property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFault {
-    /// One of the two properties only.
-    #[error("the message has only one of the properties sluice-identity and sluice-proof")]
-    Incomplete,
-    /// A property twice, or in a spelling that the plugin does not use.
-    #[error("the message has a property twice, or another property whose name begins with sluice-")]
+    /// The property twice, or another reserved one.
+    #[error(
+        "the message has the property sluice-publisher twice, or another one whose name begins with sluice-"
+    )]
     Ambiguous,
     /// The identity is no text.
-    #[error("the property sluice-identity is not UTF-8")]
+    #[error("the identity in the property sluice-publisher is not UTF-8")]
     Identity,
     /// The proof itself.
     #[error(transparent)]

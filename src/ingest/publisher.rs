@@ -70,15 +70,13 @@ fn verify(
     payload: &[u8],
 ) -> Result<Option<ProvenPublisher>, ProofFault> {
     let found = ReservedProperties::read(list);
-    let (identity, proof) = match (found.is_ambiguous, found.identity, found.proof) {
-        (true, ..) => return Err(ProofFault::Ambiguous),
-        (false, None, None) => return Ok(None),
-        (false, Some(identity), Some(proof)) => (identity, proof),
-        (false, ..) => return Err(ProofFault::Incomplete),
-    };
-    let name = std::str::from_utf8(identity).map_err(|_| ProofFault::Identity)?;
-    let signed = SignedProof::parse(proof)?;
-    let proof = keys.verify(&signed, &ProvenMessage { identity: name, topic, payload })?;
+    if found.is_ambiguous {
+        return Err(ProofFault::Ambiguous);
+    }
+    let Some(value) = found.publisher else { return Ok(None) };
+    let (identity, signed) = SignedProof::parse(value)?;
+    std::str::from_utf8(identity).map_err(|_| ProofFault::Identity)?;
+    let proof = keys.verify(&signed, &ProvenMessage { identity, topic, payload })?;
     let identity = list.slice_ref(identity);
     Ok(Some(ProvenPublisher { identity, fingerprint: proof.fingerprint, at: proof.at }))
 }
@@ -126,14 +124,13 @@ mod tests {
             fingerprint: None,
             is_will: false,
         };
-        let message = ProvenMessage { identity: IDENTITY, topic: TOPIC, payload: b"{}" };
+        let message = ProvenMessage { identity: IDENTITY.as_bytes(), topic: TOPIC, payload: b"{}" };
         let key = ProofKey::derive(secret.as_bytes(), Boot(boot)).unwrap();
         key.sign(&proof, &message).unwrap().as_bytes().to_vec()
     }
 
     fn stamp(secret: &str, boot: u64) -> Vec<u8> {
-        let identity = property("sluice-identity", IDENTITY.as_bytes());
-        [identity, property("sluice-proof", &signed(secret, boot))].concat()
+        property("sluice-publisher", &signed(secret, boot))
     }
 
     fn outcome(verifier: &mut ProofVerifier, list: Vec<u8>) -> Publisher {
@@ -158,12 +155,18 @@ mod tests {
         for (list, expected) in [
             invalid(vec![stamp(SECRET, 1), stamp(SECRET, 1)], ProofFault::Ambiguous),
             invalid(
-                vec![stamp(SECRET, 1), property("Sluice-Identity", b"x")],
+                vec![stamp(SECRET, 1), property("Sluice-Publisher", b"x")],
                 ProofFault::Ambiguous,
             ),
             invalid(vec![stamp(SECRET, 1), property("sluice-other", b"x")], ProofFault::Ambiguous),
-            invalid(vec![property("sluice-identity", b"x")], ProofFault::Incomplete),
-            invalid(vec![property("sluice-proof", &signed(SECRET, 1))], ProofFault::Incomplete),
+            invalid(
+                vec![property("sluice-publisher", b"x")],
+                ProofFault::Proof(ProofError::Malformed),
+            ),
+            invalid(
+                vec![property("sluice-publisher", b"x AQ")],
+                ProofFault::Proof(ProofError::Malformed),
+            ),
         ] {
             assert_eq!(outcome(&mut verifier, list), expected);
         }

@@ -175,7 +175,7 @@ fn a_message_is_stored_with_the_certificate_that_published_it() {
 fn a_user_of_the_password_file_cannot_publish_as_a_device() {
     let scene = Scene::new("require");
     let port = scene.it.broker.port().to_string();
-    let forged = "user-property sluice-identity acme/device/pump-1";
+    let forged = "user-property sluice-publisher acme/device/pump-1";
     let mut command = Command::new(find_program("mosquitto_pub").unwrap());
     command.args(["-V", "5", "-h", "127.0.0.1", "-p", &port, "-u", "gate", "-P", "way", "-q", "1"]);
     command

@@ -14,10 +14,10 @@ pub trait PropertyList {
     fn strip_tail(&mut self) -> usize;
     /// Whether the first property is reserved.
     fn is_head_reserved(&self) -> bool;
-    /// Gives the first property another name and value.
-    fn set_head(&mut self, name: &CStr, value: &CStr) -> bool;
-    /// Adds a user property at the end.
-    fn add(&mut self, name: &CStr, value: &CStr) -> bool;
+    /// Gives the first property another name and value. A value that does not end with NUL is refused.
+    fn set_head(&mut self, name: &CStr, value_with_nul: &[u8]) -> bool;
+    /// Adds a user property at the end. A value that does not end with NUL is refused.
+    fn add(&mut self, name: &CStr, value_with_nul: &[u8]) -> bool;
 }
 
 /// What was changed.
@@ -31,12 +31,11 @@ pub struct Changed {
     pub is_complete: bool,
 }
 
-/// The names as the broker wants them; a test compares them with those of the daemon.
-const IDENTITY: &CStr = c"sluice-identity";
-const PROOF: &CStr = c"sluice-proof";
+/// The name as the broker wants it; a test compares it with that of the daemon.
+const PUBLISHER: &CStr = c"sluice-publisher";
 
 /// What a lone reserved property becomes when no stamp replaces it.
-const REMOVED: (&CStr, &CStr) = (c"removed", c"");
+const REMOVED: (&CStr, &[u8]) = (c"removed", b"\0");
 
 /// Removes all reserved properties, and adds the stamp.
 pub fn replace(list: &mut impl PropertyList, stamp: Option<&Stamp>) -> Changed {
@@ -44,20 +43,12 @@ pub fn replace(list: &mut impl PropertyList, stamp: Option<&Stamp>) -> Changed {
     let is_head_reserved = list.is_head_reserved();
     stripped += usize::from(is_head_reserved);
     let done = match stamp {
-        Some(stamp) => add(list, stamp, is_head_reserved),
+        Some(Stamp(text)) if is_head_reserved => list.set_head(PUBLISHER, text.as_bytes_with_nul()),
+        Some(Stamp(text)) => list.add(PUBLISHER, text.as_bytes_with_nul()),
         None if is_head_reserved => list.set_head(REMOVED.0, REMOVED.1),
         None => true,
     };
     Changed { stripped, is_stamped: stamp.is_some() && done, is_complete: done }
-}
-
-fn add(list: &mut impl PropertyList, stamp: &Stamp, is_head_reserved: bool) -> bool {
-    let is_identified = if is_head_reserved {
-        list.set_head(IDENTITY, &stamp.identity)
-    } else {
-        list.add(IDENTITY, &stamp.identity)
-    };
-    is_identified && list.add(PROOF, stamp.proof.as_c_str())
 }
 
 #[cfg(test)]
@@ -92,12 +83,14 @@ mod tests {
             self.0.first().is_some_and(|(name, _)| is_reserved(name.as_bytes()))
         }
 
-        fn set_head(&mut self, name: &CStr, value: &CStr) -> bool {
+        fn set_head(&mut self, name: &CStr, value_with_nul: &[u8]) -> bool {
+            let value = CStr::from_bytes_with_nul(value_with_nul).unwrap();
             self.0[0] = (name.to_owned(), value.to_owned());
             true
         }
 
-        fn add(&mut self, name: &CStr, value: &CStr) -> bool {
+        fn add(&mut self, name: &CStr, value_with_nul: &[u8]) -> bool {
+            let value = CStr::from_bytes_with_nul(value_with_nul).unwrap();
             self.0.push((name.to_owned(), value.to_owned()));
             true
         }
@@ -111,22 +104,20 @@ mod tests {
             fingerprint: None,
             is_will: false,
         };
-        let message = ProvenMessage { identity: "a", topic: b"t", payload: b"" };
-        let key = ProofKey::new(&[1; 32]).unwrap();
-        Stamp { identity: c"a".into(), proof: key.sign(&proof, &message).unwrap() }
+        let message = ProvenMessage { identity: b"a", topic: b"t", payload: b"" };
+        let key = ProofKey::new(&[1; 16]).unwrap();
+        Stamp(key.sign(&proof, &message).unwrap())
     }
 
     #[test]
-    fn the_names_are_those_that_the_daemon_reads() {
-        use sluice_shared::proof::{IDENTITY_PROPERTY, PROOF_PROPERTY};
-        assert_eq!(IDENTITY.to_str(), Ok(IDENTITY_PROPERTY));
-        assert_eq!(PROOF.to_str(), Ok(PROOF_PROPERTY));
+    fn the_name_is_that_which_the_daemon_reads() {
+        assert_eq!(PUBLISHER.to_str(), Ok(sluice_shared::proof::PUBLISHER_PROPERTY));
     }
 
     proptest! {
         #[test]
         fn whatever_a_client_sends_only_the_plugins_stamp_remains(
-            names in prop::collection::vec("(sluice-identity|Sluice-Proof|SLUICE-x|own|other)", 0..8),
+            names in prop::collection::vec("(sluice-publisher|Sluice-Publisher|SLUICE-x|own|other)", 0..8),
             is_stamped in any::<bool>(),
         ) {
             let pairs: Pairs =
@@ -137,7 +128,7 @@ mod tests {
             let changed = replace(&mut list, stamp.as_ref());
             prop_assert_eq!(changed, Changed { stripped: reserved, is_stamped, is_complete: true });
             let left: Vec<_> = list.0.iter().filter(|(name, _)| is_reserved(name.as_bytes())).collect();
-            prop_assert_eq!(left.len(), if is_stamped { 2 } else { 0 });
+            prop_assert_eq!(left.len(), usize::from(is_stamped));
             prop_assert!(left.iter().all(|(_, value)| value.as_c_str() != c"forged"));
             let own = |pairs: &[(CString, CString)]| {
                 pairs.iter().filter(|(name, _)| matches!(name.to_bytes(), b"own" | b"other")).count()

@@ -1,10 +1,9 @@
 //! What the broker asks and what the plugin answers, without pointers.
 
-use std::ffi::{CStr, CString};
-use std::sync::Arc;
+use std::ffi::CString;
 
 use sluice_shared::frames::from_daemon::Verdict;
-use sluice_shared::proof::ProofText;
+use sluice_shared::proof::PublisherText;
 
 /// Wakes the thread of the broker, so that it takes the waiting work.
 pub type Waker = Box<dyn Fn() + Send + Sync>;
@@ -138,14 +137,9 @@ pub enum MessageAnswer {
     Replace(Option<Stamp>),
 }
 
-/// The two properties of a proof.
+/// The value of the property that names the publisher and proves it.
 #[derive(Clone, Debug)]
-pub struct Stamp {
-    /// The identity of the publisher.
-    pub identity: Arc<CStr>,
-    /// The proof.
-    pub proof: ProofText,
-}
+pub struct Stamp(pub PublisherText);
 
 /// A session to close.
 #[derive(Clone, Debug)]

@@ -254,11 +254,10 @@ fn stamp(
         fingerprint: publisher.fingerprint,
         is_will,
     };
-    let message =
-        ProvenMessage { identity: publisher.identity.to_str().unwrap_or_default(), topic, payload };
-    let proof = key.sign(&proof, &message).ok()?;
+    let message = ProvenMessage { identity: publisher.identity.to_bytes(), topic, payload };
+    let value = key.sign(&proof, &message).ok()?;
     state.stats.stamped += 1;
-    Some(Stamp { identity: publisher.identity, proof })
+    Some(Stamp(value))
 }
 
 // === private helpers ===

@@ -18,7 +18,7 @@ fn proof(fingerprint: Option<ShortFingerprint>) -> Proof {
 }
 
 fn message<'a>(identity: &'a str, topic: &'a [u8], payload: &'a [u8]) -> ProvenMessage<'a> {
-    ProvenMessage { identity, topic, payload }
+    ProvenMessage { identity: identity.as_bytes(), topic, payload }
 }
 
 #[test]
@@ -27,7 +27,8 @@ fn what_is_signed_verifies_and_says_the_same() {
         let key = ProofKey::derive(SECRET, Boot(0x0102_0304_0506_0708)).unwrap();
         let message = message("a/device/b", b"tenant/a/device/b/telemetry", b"{}");
         let text = key.sign(&proof(fingerprint), &message).unwrap();
-        let parsed = SignedProof::parse(text.as_bytes()).unwrap();
+        let (identity, parsed) = SignedProof::parse(text.as_bytes()).unwrap();
+        assert_eq!(identity, b"a/device/b");
         assert_eq!(key.verify(&parsed, &message), Ok(proof(fingerprint)));
         let same = ProofKey::from_text(&ProofKey::derive_text(SECRET, parsed.boot())).unwrap();
         assert_eq!(same.verify(&parsed, &message), Ok(proof(fingerprint)));
@@ -38,7 +39,7 @@ fn what_is_signed_verifies_and_says_the_same() {
 fn no_byte_can_move_between_the_parts() {
     let key = ProofKey::derive(SECRET, Boot(1)).unwrap();
     let text = key.sign(&proof(None), &message("ab", b"cd", b"ef")).unwrap();
-    let parsed = SignedProof::parse(text.as_bytes()).unwrap();
+    let (_, parsed) = SignedProof::parse(text.as_bytes()).unwrap();
     for other in [
         message("a", b"bcd", b"ef"),
         message("abc", b"d", b"ef"),
@@ -64,19 +65,45 @@ fn a_changed_text_never_verifies() {
                 continue;
             }
             changed[at] = replaced;
-            let accepted =
-                SignedProof::parse(&changed).is_ok_and(|it| key.verify(&it, &message).is_ok());
+            let accepted = SignedProof::parse(&changed).is_ok_and(|(identity, it)| {
+                key.verify(&it, &ProvenMessage { identity, ..message }).is_ok()
+            });
             assert!(!accepted, "byte {at} as {}", char::from(replaced));
         }
     }
 }
 
 #[test]
+fn an_identity_may_contain_spaces_and_no_nul() {
+    let key = ProofKey::derive(SECRET, Boot(1)).unwrap();
+    let spaced = message("two words ", b"t", b"p");
+    let text = key.sign(&proof(None), &spaced).unwrap();
+    let (identity, parsed) = SignedProof::parse(text.as_bytes()).unwrap();
+    assert_eq!(identity, b"two words ");
+    assert!(key.verify(&parsed, &spaced).is_ok());
+    assert_eq!(key.sign(&proof(None), &message("a\0b", b"t", b"p")), Err(ProofError::Malformed));
+}
+
+/// The second example of RFC 4493.
+#[test]
+fn the_mac_is_that_of_the_standard() {
+    use cmac::{Cmac, Mac as _};
+    let hex = |text: &str| -> Vec<u8> {
+        let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(digits).collect()
+    };
+    let key = hex("2b7e151628aed2a6abf7158809cf4f3c");
+    let mut mac = Cmac::<aes::Aes128Enc>::new_from_slice(&key).unwrap();
+    mac.update(&hex("6bc1bee22e409f96e93d7e117393172a"));
+    assert_eq!(mac.finalize().into_bytes()[..], hex("070a16b46b4d4144f79bdd9dd04a287c"));
+}
+
+#[test]
 fn every_spelling_of_a_reserved_name_is_found() {
-    for name in ["sluice-identity", "Sluice-Proof", "SLUICE-x", "sluice-"] {
+    for name in ["sluice-publisher", "Sluice-Publisher", "SLUICE-x", "sluice-"] {
         assert!(is_reserved(name.as_bytes()), "{name}");
     }
-    for name in ["sluice", "xsluice-identity", "", " sluice-identity"] {
+    for name in ["sluice", "xsluice-publisher", "", " sluice-publisher"] {
         assert!(!is_reserved(name.as_bytes()), "{name}");
     }
 }
@@ -89,7 +116,8 @@ fn a_key_is_not_printed() {
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in prop::collection::vec(any::<u8>(), 0..120)) {
-        if let Ok(parsed) = SignedProof::parse(&text) {
+        let text = [b"a ", text.as_slice()].concat();
+        if let Ok((_, parsed)) = SignedProof::parse(&text) {
             let key = ProofKey::derive(SECRET, parsed.boot()).unwrap();
             let verified = key.verify(&parsed, &message("a", b"b", b"c"));
             prop_assert_eq!(verified, Err(ProofError::Mac));

@@ -63,11 +63,11 @@ mod tests {
         let proof = Proof { boot, sequence: 1, at, fingerprint: None, is_will: false };
         let text =
             ProofKey::derive(secret.as_bytes(), boot).unwrap().sign(&proof, &MESSAGE).unwrap();
-        SignedProof::parse(text.as_bytes()).unwrap()
+        SignedProof::parse(text.as_bytes()).unwrap().1
     }
 
     const MESSAGE: ProvenMessage<'static> =
-        ProvenMessage { identity: "i", topic: b"t", payload: b"p" };
+        ProvenMessage { identity: b"i", topic: b"t", payload: b"p" };
 
     #[test]
     fn forged_boots_take_no_place_and_real_ones_replace_the_oldest() {

@@ -2,7 +2,7 @@
 //!
 //! It allocates nothing, and checks no value. A list that is not MQTT 5 has no reserved properties.
 
-use sluice_shared::proof::{IDENTITY_PROPERTY, PROOF_PROPERTY, is_reserved};
+use sluice_shared::proof::{PUBLISHER_PROPERTY, is_reserved};
 
 const PAYLOAD_FORMAT: u8 = 1;
 const MESSAGE_EXPIRY: u8 = 2;
@@ -16,11 +16,9 @@ const USER_PROPERTY: u8 = 38;
 /// The reserved user properties of one message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReservedProperties<'a> {
-    /// The value of `sluice-identity`.
-    pub identity: Option<&'a [u8]>,
-    /// The value of `sluice-proof`.
-    pub proof: Option<&'a [u8]>,
-    /// Whether one is there twice, or another reserved name is.
+    /// The value of `sluice-publisher`.
+    pub publisher: Option<&'a [u8]>,
+    /// Whether it is there twice, or another reserved name is.
     pub is_ambiguous: bool,
 }
 
@@ -64,15 +62,8 @@ impl<'a> ReservedProperties<'a> {
         if !is_reserved(name) {
             return;
         }
-        let place = if name == IDENTITY_PROPERTY.as_bytes() {
-            &mut self.identity
-        } else if name == PROOF_PROPERTY.as_bytes() {
-            &mut self.proof
-        } else {
-            self.is_ambiguous = true;
-            return;
-        };
-        self.is_ambiguous |= place.replace(value).is_some();
+        let is_own = name == PUBLISHER_PROPERTY.as_bytes();
+        self.is_ambiguous |= !is_own || self.publisher.replace(value).is_some();
     }
 }
 
@@ -90,22 +81,20 @@ mod tests {
 
     #[test]
     fn the_properties_are_found_wherever_they_are_in_the_list() {
-        let list = b"\x01\x01\x26\0\x01k\0\x01v\x08\0\x03a/b\x0b\x81\x01\x26\0\x0fsluice-identity\0\x01i\x09\0\x02\x00\xff\
-            \x02\0\0\0\x3c\x03\0\x01t\x26\0\x0csluice-proof\0\x02pp\x23\0\x07";
+        let list = b"\x01\x01\x26\0\x01k\0\x01v\x08\0\x03a/b\x0b\x81\x01\x09\0\x02\x00\xff\
+            \x02\0\0\0\x3c\x03\0\x01t\x26\0\x10sluice-publisher\0\x02pp\x23\0\x07";
         let found = ReservedProperties::read(list);
-        assert_eq!(
-            found,
-            ReservedProperties { identity: Some(b"i"), proof: Some(b"pp"), is_ambiguous: false }
-        );
+        let expected = ReservedProperties { publisher: Some(b"pp"), is_ambiguous: false };
+        assert_eq!(found, expected);
         for end in 1..list.len() {
             let cut = ReservedProperties::read(&list[..end]);
-            assert!(cut.proof.is_none() || cut == found, "{end}");
+            assert!(cut.publisher.is_none() || cut == found, "{end}");
         }
     }
 
     #[test]
     fn a_list_with_an_unknown_property_has_none() {
-        let list = b"\x26\0\x0csluice-proof\0\x01p\x7f";
+        let list = b"\x26\0\x10sluice-publisher\0\x01p\x7f";
         assert_eq!(ReservedProperties::read(list), ReservedProperties::default());
     }
 }

@@ -11,9 +11,12 @@ pub fn check(bytes: &[u8]) {
         Some(at) => (&bytes[..at], &bytes[at + 1..]),
         None => (bytes, bytes),
     };
-    let message = ProvenMessage { identity: "acme/device/pump-1", topic, payload };
-    if let Ok(signed) = SignedProof::parse(bytes) {
-        assert!(key.verify(&signed, &message).is_err(), "a proof was guessed");
+    let message = ProvenMessage { identity: b"acme/device/pump-1", topic, payload };
+    if let Ok((identity, signed)) = SignedProof::parse(bytes) {
+        assert!(
+            key.verify(&signed, &ProvenMessage { identity, ..message }).is_err(),
+            "a proof was guessed"
+        );
     }
     let proof = Proof {
         boot: Boot(1),
@@ -23,9 +26,10 @@ pub fn check(bytes: &[u8]) {
         is_will: false,
     };
     let text = key.sign(&proof, &message).unwrap();
-    let signed = SignedProof::parse(text.as_bytes()).unwrap();
+    let (identity, signed) = SignedProof::parse(text.as_bytes()).unwrap();
+    assert_eq!(identity, message.identity);
     assert_eq!(key.verify(&signed, &message), Ok(proof));
-    let other = ProvenMessage { identity: "acme/device/pump-2", ..message };
+    let other = ProvenMessage { identity: b"acme/device/pump-2", ..message };
     assert!(key.verify(&signed, &other).is_err());
     let moved = [topic, payload].concat();
     let moved = ProvenMessage { topic: &moved, payload: b"", ..message };

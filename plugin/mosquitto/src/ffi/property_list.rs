@@ -92,30 +92,41 @@ impl PropertyList for BrokerProperties<'_> {
         unsafe { self.head.as_ref() }.is_some_and(Node::is_reserved)
     }
 
-    fn set_head(&mut self, name: &CStr, value: &CStr) -> bool {
-        // SAFETY: the list is the event's. Both copies exist before the texts of the node are freed.
+    fn set_head(&mut self, name: &CStr, value_with_nul: &[u8]) -> bool {
+        let Some((0, value)) = value_with_nul.split_last() else { return false };
+        // SAFETY: the list is the event's. Both texts end with NUL, and both copies exist before the texts
+        // of the node are freed. A copy that ended at an earlier NUL would be shorter than its length says,
+        // so there must be none.
         unsafe {
             let Some(node) = self.head.as_mut() else { return false };
-            let new = [(self.broker.strdup)(name.as_ptr()), (self.broker.strdup)(value.as_ptr())];
+            if value.contains(&0) {
+                return false;
+            }
+            let texts = [name.as_ptr(), value_with_nul.as_ptr().cast()];
+            let new = texts.map(|text| (self.broker.strdup)(text));
             if new.iter().any(|text| text.is_null()) {
                 return false;
             }
             for (text, (start, content)) in [&mut node.name, &mut node.value]
                 .into_iter()
-                .zip(new.into_iter().zip([name, value]))
+                .zip(new.into_iter().zip([name.to_bytes(), value]))
             {
                 (self.broker.free)(text.start.cast());
                 text.start = start;
-                text.len = u16::try_from(content.count_bytes()).unwrap_or_default();
+                text.len = u16::try_from(content.len()).unwrap_or_default();
             }
         }
         true
     }
 
-    fn add(&mut self, name: &CStr, value: &CStr) -> bool {
-        // SAFETY: the list is the event's or null, and the strings end with NUL. The broker copies them.
+    fn add(&mut self, name: &CStr, value_with_nul: &[u8]) -> bool {
+        if value_with_nul.last() != Some(&0) {
+            return false;
+        }
+        let value = value_with_nul.as_ptr().cast();
+        // SAFETY: the list is the event's or null, and both texts end with NUL. The broker copies them.
         let added = unsafe {
-            (self.broker.add_string_pair)(self.head, USER_PROPERTY, name.as_ptr(), value.as_ptr())
+            (self.broker.add_string_pair)(self.head, USER_PROPERTY, name.as_ptr(), value)
         };
         added == ERR_SUCCESS
     }

@@ -289,16 +289,14 @@ pub fn verify(message: &Received) -> Result<(String, Proof), String> {
             _ => Err(format!("several {name}")),
         }
     };
-    let (identity, proof) = (one("sluice-identity")?, one("sluice-proof")?);
-    let signed = SignedProof::parse(proof.as_bytes()).map_err(|error| error.to_string())?;
-    let proven = ProvenMessage {
-        identity: &identity,
-        topic: message.topic.as_bytes(),
-        payload: &message.payload,
-    };
+    let value = one("sluice-publisher")?;
+    let parsed = SignedProof::parse(value.as_bytes());
+    let (identity, signed) = parsed.map_err(|error| error.to_string())?;
+    let proven =
+        ProvenMessage { identity, topic: message.topic.as_bytes(), payload: &message.payload };
     let key = ProofKey::derive(SECRET, signed.boot()).unwrap();
     let proof = key.verify(&signed, &proven).map_err(|error| error.to_string())?;
-    Ok((identity, proof))
+    Ok((String::from_utf8(identity.to_vec()).unwrap(), proof))
 }
 
 /// The verdict for a user of this name.

@@ -44,7 +44,7 @@ impl Scene {
 fn a_message_carries_the_proof_of_its_publisher() {
     let mut scene = Scene::new(&Config::default());
     let (message, identity) = scene.publish(&[]);
-    assert_eq!((identity.as_str(), message.properties.len()), ("alice", 2));
+    assert_eq!((identity.as_str(), message.properties.len()), ("alice", 1));
     let v3 = Connect { version: 4, ..login("old", "bob") };
     let mut old = Client::connect(&scene.broker, &v3).unwrap();
     assert_eq!(old.publish("a/b", "from 3.1.1", &[]), Some(0));
@@ -69,11 +69,11 @@ fn the_proof_of_a_device_names_its_certificate() {
 fn no_forged_property_gets_through() {
     let mut scene = Scene::new(&Config::default());
     for pairs in [
-        &[("sluice-identity", "root")][..],
-        &[("own", "1"), ("sluice-identity", "root"), ("own", "2")],
+        &[("sluice-publisher", "root")][..],
+        &[("own", "1"), ("sluice-publisher", "root"), ("own", "2")],
         &[("Sluice-Identity", "root"), ("SLUICE-PROOF", "x"), ("sluice-other", "x")],
-        &[("own", "1"), ("sluice-proof", "AQ"), ("sluice-proof", "AQ")],
-        &[("sluice-identity", "root"), ("own", "1")],
+        &[("own", "1"), ("sluice-publisher", "root AQ"), ("sluice-publisher", "root AQ")],
+        &[("sluice-publisher", "root"), ("own", "1")],
     ] {
         let (message, identity) = scene.publish(pairs);
         assert_eq!(identity, "alice");
@@ -81,7 +81,7 @@ fn no_forged_property_gets_through() {
             .properties
             .iter()
             .filter(|(name, _)| name.to_lowercase().starts_with("sluice-"));
-        assert_eq!(reserved.count(), 2, "{message:?}");
+        assert_eq!(reserved.count(), 1, "{message:?}");
         let own = |(name, _): &&(&str, &str)| *name == "own";
         let sent: Vec<_> = pairs.iter().filter(own).map(|(_, value)| *value).collect();
         let kept = message.properties.iter().filter(|(name, _)| name == "own");
@@ -139,7 +139,7 @@ fn a_retained_message_and_a_queued_one_keep_their_proof_over_a_restart() {
 fn a_client_that_sends_reserved_properties_can_be_refused() {
     let mut scene = Scene::new(&Config::default().option("reserved reject"));
     let mut alice = Client::connect(&scene.broker, &login("alice-1", "alice")).unwrap();
-    assert_eq!(alice.publish("a/b", "x", &[("sluice-identity", "root")]), Some(0x87));
+    assert_eq!(alice.publish("a/b", "x", &[("sluice-publisher", "root")]), Some(0x87));
     assert_eq!(alice.publish("a/b", "fine", &[("own", "x")]), Some(0));
     assert_eq!(scene.subscriber.message().payload, b"fine");
 }
@@ -148,7 +148,7 @@ fn a_client_that_sends_reserved_properties_can_be_refused() {
 fn without_proofs_forged_properties_are_removed_all_the_same() {
     let mut scene = Scene::new(&Config::default().option("stamp off"));
     let mut alice = Client::connect(&scene.broker, &login("alice-1", "alice")).unwrap();
-    assert_eq!(alice.publish("a/b", "x", &[("sluice-identity", "root")]), Some(0));
+    assert_eq!(alice.publish("a/b", "x", &[("sluice-publisher", "root")]), Some(0));
     let message = scene.subscriber.message();
     assert!(message.properties.iter().all(|(name, _)| !name.starts_with("sluice-")), "{message:?}");
 }
@@ -182,7 +182,7 @@ fn a_user_of_the_password_file_is_named_in_the_proof() {
 fn memory_stays_flat_under_forged_properties() {
     let mut scene = Scene::new(&Config::default());
     let mut alice = Client::connect(&scene.broker, &login("alice-1", "alice")).unwrap();
-    let pairs = [("sluice-identity", "root"), ("own", "x"), ("sluice-proof", "forged")];
+    let pairs = [("sluice-publisher", "root"), ("own", "x"), ("Sluice-Publisher", "forged")];
     let mut round = |count: usize| {
         for _ in 0..count {
             assert_eq!(alice.publish("a/b", "x", &pairs), Some(0));

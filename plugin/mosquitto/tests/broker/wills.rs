@@ -6,7 +6,7 @@ use crate::client::{Client, Connect};
 use crate::daemon::{Daemon, verify};
 use crate::mosquitto::{Config, Mosquitto};
 
-const FORGED: &[(&str, &str)] = &[("sluice-identity", "root"), ("sluice-proof", "AQ")];
+const FORGED: &[(&str, &str)] = &[("sluice-publisher", "root"), ("sluice-publisher", "root AQ")];
 
 fn login<'a>(client_id: &'a str, username: &'a str) -> Connect<'a> {
     Connect { client_id, username: Some(username), password: Some("good"), ..Connect::default() }

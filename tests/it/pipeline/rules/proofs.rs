@@ -2,7 +2,7 @@
 //! it has the daemon's secret, and the broker has no plugin that would remove what it sends.
 
 use sluice_shared::proof::{
-    Boot, IDENTITY_PROPERTY, PROOF_PROPERTY, Proof, ProofKey, ProvenMessage, ShortFingerprint,
+    Boot, PUBLISHER_PROPERTY, Proof, ProofKey, ProvenMessage, ShortFingerprint,
 };
 use sluice_shared::time::Timestamp;
 
@@ -71,7 +71,7 @@ impl Plugin {
 
     fn proof(&self, message: &Message) -> String {
         let (topic, payload) = (&message.topic, &message.payload);
-        let proven = ProvenMessage { identity: self.identity, topic, payload };
+        let proven = ProvenMessage { identity: self.identity.as_bytes(), topic, payload };
         let fingerprint = self.certificate.map(|name| ShortFingerprint(half(&sha256(name))));
         let (boot, at) = (Boot(self.boot), self.at);
         let proof = Proof { boot, sequence: 1, at, fingerprint, is_will: false };
@@ -83,7 +83,7 @@ impl Plugin {
     /// The message as the plugin passes it on.
     fn stamp(&self, message: Message) -> Message {
         let proof = self.proof(&message);
-        message.property(IDENTITY_PROPERTY, self.identity).property(PROOF_PROPERTY, &proof)
+        message.property(PUBLISHER_PROPERTY, &proof)
     }
 }
 
@@ -116,11 +116,9 @@ fn messages() -> Vec<Message> {
         earlier_key.stamp(of("pump", "previous-secret")),
         elsewhere.stamp(of("pump", "forged-key")),
         forged,
-        of("pump", "moved")
-            .property(IDENTITY_PROPERTY, "acme/device/pump")
-            .property(PROOF_PROPERTY, &moved),
-        pump().stamp(of("pump", "twice").property(IDENTITY_PROPERTY, "acme/device/valve")),
-        pump().stamp(of("pump", "spelled").property("Sluice-Identity", "acme/device/valve")),
+        of("pump", "moved").property(PUBLISHER_PROPERTY, &moved),
+        pump().stamp(of("pump", "twice").property(PUBLISHER_PROPERTY, "acme/device/valve AQ")),
+        pump().stamp(of("pump", "spelled").property("Sluice-Publisher", "acme/device/valve")),
         pump().stamp(of("valve", "as-another")),
         Plugin::of(GATEWAY).with("gateway").stamp(of("valve", "by-gateway")),
         Plugin::of(GATEWAY).with("revoked").stamp(of("valve", "by-gateway-revoked")),

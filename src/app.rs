@@ -33,7 +33,7 @@ use crate::domain::registry_change::RegistryChange;
 use crate::http::{Api, EstTlsError, LiveDesk, Sessions};
 use crate::ingest::grants::Grants;
 use crate::ingest::retry::Retry;
-use crate::lifecycle::service_manager::{Progress, ServiceManager};
+use crate::lifecycle::service_manager::{ServiceManager, ServiceProgress};
 use crate::lifecycle::{Ending, Readiness, Tasks};
 use crate::link::file::{self, LinksFileError};
 use crate::link::settings::LinkSet;
@@ -115,7 +115,7 @@ struct Daemon {
     metrics: Metrics,
     readiness: Readiness,
     /// How far the daemon is, for the service manager.
-    progress: Progress,
+    progress: ServiceProgress,
     database: Database,
     /// Cached registry answers: the spine fills the cache, the ops listener shows it.
     grants: Grants,
@@ -175,7 +175,7 @@ pub async fn run(
         config,
         metrics,
         readiness,
-        progress: Progress::default(),
+        progress: ServiceProgress::default(),
         database,
         grants,
         api,
@@ -191,11 +191,7 @@ pub async fn run(
 
     let ops_stop = CancellationToken::new();
     let mut ops = daemon.start_ops(ops_stop.clone()).await?;
-    if let Some(manager) = ServiceManager::of_process() {
-        let (progress, readiness) = (daemon.progress.clone(), daemon.readiness.clone());
-        let stop = daemon.stop.clone();
-        ops.spawn("service manager", manager.run(progress, readiness, stop, ops_stop.clone()));
-    }
+    daemon.start_notices(&mut ops, &ops_stop);
     ops.spawn("pulse", pulse.run(clock::now, ops_stop.clone()));
     ops.spawn("fleet", daemon.api.clone().keep_fleet_current(ops_stop.clone()));
     ops.spawn("doctor", daemon.api.clone().keep_doctor(ops_stop.clone()));
@@ -218,6 +214,16 @@ pub async fn run(
 // === impl Daemon ===
 
 impl Daemon {
+    /// Starts the notices to the service manager, if one started this process. They end with `end`.
+    fn start_notices(&self, tasks: &mut Tasks, end: &CancellationToken) {
+        let Some(manager) = ServiceManager::of_process() else { return };
+        let (progress, readiness) = (self.progress.clone(), self.readiness.clone());
+        tasks.spawn(
+            "service manager",
+            manager.run(progress, readiness, self.stop.clone(), end.clone()),
+        );
+    }
+
     async fn run(&self, ops: &mut Tasks, drain: Arc<Notify>) -> Result<(), RunError> {
         let mut tasks = Tasks::default();
         self.start_draining(&mut tasks, drain);

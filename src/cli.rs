@@ -310,8 +310,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(command) => {
             return config::run(command, &sources, cli.output).map(|()| Exit::Done);
         }
-        Command::Completion(args) => return manual::complete(args).map(|()| Exit::Done),
-        Command::Man(args) => return manual::write_pages(&args).map(|()| Exit::Done),
+        Command::Completion(args) => return manual::complete(args, command()).map(|()| Exit::Done),
+        Command::Man(args) => return manual::write_pages(&args, command()).map(|()| Exit::Done),
         _ => {}
     }
     let loaded =

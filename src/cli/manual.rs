@@ -12,7 +12,6 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::command;
 use crate::command::failure::Failure;
 use crate::config::setting::Setting;
 use crate::config::table;
@@ -43,21 +42,21 @@ pub struct ManArgs {
     out: PathBuf,
 }
 
-/// Prints the completions of one shell.
-pub fn complete(args: CompletionArgs) -> Result<(), Failure> {
+/// Prints the completions of `root` for one shell.
+pub fn complete(args: CompletionArgs, mut root: clap::Command) -> Result<(), Failure> {
     let shell = match args.shell {
         CompletedShell::Bash => Shell::Bash,
         CompletedShell::Zsh => Shell::Zsh,
         CompletedShell::Fish => Shell::Fish,
     };
     let mut script = Vec::new();
-    generate(shell, &mut command(), "sluice", &mut script);
+    generate(shell, &mut root, "sluice", &mut script);
     Ok(io::stdout().write_all(&script)?)
 }
 
-/// Writes a page for each command, and that of the settings file.
-pub fn write_pages(args: &ManArgs) -> Result<(), Failure> {
-    let count = write_all(&args.out).map_err(|error| {
+/// Writes a page for each command of `root`, and that of the settings file.
+pub fn write_pages(args: &ManArgs, root: clap::Command) -> Result<(), Failure> {
+    let count = write_all(&args.out, root).map_err(|error| {
         let out = args.out.display();
         Failure::unavailable(format!("cannot write man pages to {out}: {error}"))
     })?;
@@ -65,9 +64,9 @@ pub fn write_pages(args: &ManArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write_all(out: &Path) -> io::Result<usize> {
+fn write_all(out: &Path, root: clap::Command) -> io::Result<usize> {
     fs::create_dir_all(out)?;
-    let mut root = command().disable_help_subcommand(true);
+    let mut root = root.disable_help_subcommand(true);
     root.build();
     let count = write_command(&root, out)?;
     settings_page().to_writer(&mut File::create(out.join("sluice.toml.5"))?)?;
@@ -126,6 +125,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::cli::command;
 
     fn page_names(command: &clap::Command, name: &str, names: &mut BTreeSet<String>) {
         names.insert(format!("{name}.1"));
@@ -138,7 +138,7 @@ mod tests {
     fn every_command_has_its_page_and_the_settings_have_one() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("new/man");
-        let count = write_all(&out).unwrap();
+        let count = write_all(&out, command()).unwrap();
         let mut expected = BTreeSet::from(["sluice.toml.5".to_owned()]);
         page_names(&command(), "sluice", &mut expected);
         let files = fs::read_dir(&out).unwrap().map(|file| file.unwrap().file_name());

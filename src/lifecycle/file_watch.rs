@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::health_reporter::{HealthReporter, HealthTexts};
-use super::service_manager::Progress;
+use super::service_manager::ServiceProgress;
 use crate::disk;
 
 /// How often the stamp of the file is checked: it is cheap, and an operator expects a change to act
@@ -45,7 +45,7 @@ pub(crate) struct FileWatch<W> {
     health: HealthReporter,
     watched: W,
     /// Where the reads after SIGHUP are reported.
-    progress: Progress,
+    progress: ServiceProgress,
 }
 
 /// What identifies one version of a file.
@@ -67,11 +67,11 @@ impl<W: WatchedFile> FileWatch<W> {
         watched: W,
     ) -> Self {
         let health = HealthReporter::log_only(W::LABEL, texts).at_error_level();
-        Self { path, last_stamp, health, watched, progress: Progress::default() }
+        Self { path, last_stamp, health, watched, progress: ServiceProgress::default() }
     }
 
     /// Reports the reads after SIGHUP to the service manager.
-    pub fn reporting_to(self, progress: Progress) -> Self {
+    pub fn reporting_to(self, progress: ServiceProgress) -> Self {
         Self { progress, ..self }
     }
 

@@ -26,7 +26,7 @@ const MAX_STATUS_BYTES: usize = 1_000;
 
 /// How far the daemon is: components report, and [`ServiceManager`] passes it on. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Progress(watch::Sender<Stage>);
+pub(crate) struct ServiceProgress(watch::Sender<Stage>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stage {
@@ -47,7 +47,7 @@ pub(crate) struct ServiceManager {
 
 /// What the service manager has received.
 #[derive(Debug, Default)]
-struct Sent {
+struct SentNotices {
     is_started: bool,
     is_stopping: bool,
     /// RELOADING was sent, and no READY since.
@@ -58,9 +58,9 @@ struct Sent {
     has_failed: bool,
 }
 
-// === impl Progress ===
+// === impl ServiceProgress ===
 
-impl Progress {
+impl ServiceProgress {
     /// The daemon listens, and the schema fits.
     pub fn started(&self) {
         self.0.send_modify(|stage| stage.is_started = true);
@@ -110,20 +110,20 @@ impl ServiceManager {
     /// Runs until `end`; after `stop` the daemon is stopping.
     pub async fn run(
         self,
-        progress: Progress,
+        progress: ServiceProgress,
         readiness: Readiness,
         stop: CancellationToken,
         end: CancellationToken,
     ) {
         let mut stage = progress.0.subscribe();
-        let mut sent = Sent::default();
+        let mut sent = SentNotices::default();
         let mut ticks = interval(self.sign_interval().map_or(PERIOD, |sign| sign.min(PERIOD)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
                 () = stop.cancelled(), if !sent.is_stopping => {}
-                // The sender is in `progress`, so this fails never.
+                // The sender is in `progress`, so this never fails.
                 _ = stage.changed() => {}
                 _ = ticks.tick() => {}
             }
@@ -148,7 +148,7 @@ impl ServiceManager {
         stage: Stage,
         is_stopping: bool,
         readiness: &Readiness,
-        sent: &mut Sent,
+        sent: &mut SentNotices,
     ) -> io::Result<()> {
         if is_stopping && !sent.is_stopping {
             self.send("STOPPING=1\nSTATUS=stopping")?;
@@ -238,7 +238,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (receiver, manager) = pair(dir.path().join("notify").as_os_str());
         let (progress, readiness, mut sent) =
-            (Progress::default(), Readiness::default(), Sent::default());
+            (ServiceProgress::default(), Readiness::default(), SentNotices::default());
         let mut update = |is_stopping| {
             let stage = *progress.0.borrow();
             manager.update(stage, is_stopping, &readiness, &mut sent).unwrap();
@@ -267,7 +267,7 @@ mod tests {
     fn a_sign_of_life_comes_when_it_is_due() {
         let dir = tempfile::tempdir().unwrap();
         let (receiver, mut manager) = pair(dir.path().join("notify").as_os_str());
-        let mut sent = Sent { status: "ready".to_owned(), ..Sent::default() };
+        let mut sent = SentNotices { status: "ready".to_owned(), ..SentNotices::default() };
         let mut update = |manager: &ServiceManager| {
             manager.update(Stage::default(), true, &Readiness::default(), &mut sent).unwrap();
             received(&receiver).last().cloned()
@@ -285,7 +285,7 @@ mod tests {
         let path = dir.path().join("notify");
         let manager = ServiceManager::at(path.as_os_str(), None).unwrap();
         let stage = Stage { is_started: true, ..Stage::default() };
-        let mut sent = Sent::default();
+        let mut sent = SentNotices::default();
         assert!(manager.update(stage, false, &Readiness::default(), &mut sent).is_err());
         let receiver = UnixDatagram::bind(&path).unwrap();
         receiver.set_nonblocking(true).unwrap();

@@ -12,7 +12,7 @@ use super::Policy;
 use super::file::{self, PolicyFileError};
 use crate::lifecycle::file_watch::{FileStamp, FileWatch, WatchedFile};
 use crate::lifecycle::health_reporter::HealthTexts;
-use crate::lifecycle::service_manager::Progress;
+use crate::lifecycle::service_manager::ServiceProgress;
 use crate::telemetry::hooks::HookMetrics;
 
 const HEALTH_TEXTS: HealthTexts = HealthTexts {
@@ -64,7 +64,7 @@ impl ActivePolicy {
 
 impl PolicyReloader {
     /// Reports the reads after SIGHUP to the service manager.
-    pub(crate) fn reporting_to(self, progress: Progress) -> Self {
+    pub(crate) fn reporting_to(self, progress: ServiceProgress) -> Self {
         Self(self.0.reporting_to(progress))
     }
 

@@ -13,7 +13,7 @@ use super::error::LinksFileError;
 use super::load::load;
 use crate::lifecycle::file_watch::{FileWatch, WatchedFile};
 use crate::lifecycle::health_reporter::HealthTexts;
-use crate::lifecycle::service_manager::Progress;
+use crate::lifecycle::service_manager::ServiceProgress;
 use crate::link::settings::LinkSet;
 use crate::telemetry::links::LinkMetrics;
 
@@ -46,7 +46,7 @@ impl LinksReloader {
     }
 
     /// Reports the reads after SIGHUP to the service manager.
-    pub(crate) fn reporting_to(self, progress: Progress) -> Self {
+    pub(crate) fn reporting_to(self, progress: ServiceProgress) -> Self {
         Self(self.0.reporting_to(progress))
     }
 

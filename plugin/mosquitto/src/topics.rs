@@ -197,7 +197,7 @@ fn decide(state: &mut State, shared: &Shared, request: &AccessRequest<'_>) -> Ac
         (true, false, _) | (true, true, Wills::Pass) => AccessAnswer::Allow,
         (true, true, Wills::Restamp) => {
             let publisher = Publisher::of(session);
-            let stamp = stamp(state, shared, publisher, request.topic, request.payload, true);
+            let stamp = stamp(state, shared, &publisher, request.topic, request.payload, true);
             // Without proofs there is nothing to restamp, and nothing that a forged property could feign.
             stamp.map_or(AccessAnswer::Allow, AccessAnswer::PublishWill)
         }
@@ -227,7 +227,7 @@ fn decide_message(
         return unstamped();
     }
     let publisher = Publisher::of(session);
-    if let Some(stamp) = stamp(state, shared, publisher, request.topic, request.payload, false) {
+    if let Some(stamp) = stamp(state, shared, &publisher, request.topic, request.payload, false) {
         return MessageAnswer::Replace(Some(stamp));
     }
     state.stats.unstamped += 1;
@@ -237,7 +237,7 @@ fn decide_message(
 fn stamp(
     state: &mut State,
     shared: &Shared,
-    publisher: Publisher,
+    publisher: &Publisher,
     topic: &[u8],
     payload: &[u8],
     is_will: bool,

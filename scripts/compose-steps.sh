@@ -124,6 +124,22 @@ no_root() {
     [ "$(docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$id")" = 'exited 0' ] || fail 'prepare has not ended with 0'
 }
 
+scrapes() {
+    in_stack prometheus wget -q -O - 'http://127.0.0.1:9090/api/v1/query?query=up{job="sluice"}' | grep -F '"1"]' >/dev/null &&
+        in_stack prometheus wget -q -O - 'http://127.0.0.1:9090/api/v1/rules' | grep -F '"SluiceDown"' >/dev/null
+}
+
+monitored() { until_true 'Prometheus has Sluice as a target, and the rules' scrapes; }
+
+# The login of the dashboard, with its password: it reads, and does not write.
+dashboard_login() {
+    # shellcheck disable=SC2016  # the shell in the container expands it
+    local as_dashboard='PGPASSWORD=$(cat /run/secrets/dashboard_password) psql -h 127.0.0.1 -U sluice_dashboard -A -t sluice -c'
+    [ "$(in_stack postgres sh -c "$as_dashboard 'SELECT count(*) FROM telemetry'")" = "$(sql 'SELECT count(*) FROM telemetry')" ] ||
+        fail 'it does not see the rows'
+    if in_stack postgres sh -c "$as_dashboard 'DELETE FROM telemetry'" >"$work/out" 2>&1; then fail 'it can write'; fi
+}
+
 # publish DEVICE TOPIC PAYLOAD [OPTION...]: over mutual TLS, from outside of the stack.
 publish() {
     local device=$1 topic=$2 payload=$3

@@ -66,6 +66,7 @@ WRONG = [
     ("a setting in lower case", {"settings": {"log_level": "debug"}}, "log_level"),
     ("an ingress that nobody may use", {"ingress": {"enabled": True, "host": "a.example"}}, "networkPolicy.apiFrom is empty"),
     ("an ingress without a name", {"ingress": {"enabled": True}}, "ingress.host is empty"),
+    ("hooks without their secret", {"hooks": {"enabled": True}}, "secretKeys.hooksSecret is empty"),
     ("a CRL without an authority", {"crl": {"enabled": True}}, "ca.existingSecret is empty"),
     ("an authority without TLS", {"mqtt": {"host": "x", "tls": {"caSecret": "x"}}}, "mqtt.tls.enabled is false"),
 ]
@@ -157,6 +158,8 @@ def check_special(sets):
     claim("PodDisruptionBudget" in kinds["replicas"] and "PodDisruptionBudget" not in kinds["minimal"], "the disruption budget")
     claim("PersistentVolumeClaim" in kinds["authority"] and "PersistentVolumeClaim" not in kinds["claim"], "the claim of the CRL")
     claim({name[: -len("_FILE")] for name in env["all-secrets"] if name.endswith("_FILE")} == secret_settings(), "a secret of Sluice has no key")
+    policy = next(found for found in sets["all-secrets"] if found["kind"] == "NetworkPolicy")
+    claim(env["all-secrets"].get("HOOKS_BIND") == "0.0.0.0:8009" and "'hooks'" in str(policy), "the broker cannot reach the hooks")
     claim(env["settings"]["BATCH_SIZE"] == "500" and env["settings"]["CERT_AUTH_ENABLED"] == "true", "settings are text")
     claim(not {"NetworkPolicy", "ServiceAccount"} & kinds["bare"], "what is turned off is there")
 

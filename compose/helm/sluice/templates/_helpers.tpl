@@ -75,6 +75,9 @@ consoleOidcClientSecret: CONSOLE_OIDC_CLIENT_SECRET
 {{- if and .Values.ingress.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.apiFrom) -}}
 {{- fail "ingress.enabled is true and networkPolicy.apiFrom is empty, so the ingress controller could not connect: add its namespace to networkPolicy.apiFrom." -}}
 {{- end -}}
+{{- if and .Values.hooks.enabled (not .Values.secretKeys.hooksSecret) -}}
+{{- fail "hooks.enabled is true and secretKeys.hooksSecret is empty: each request of the broker must contain the secret; name its key." -}}
+{{- end -}}
 {{- if and .Values.crl.enabled (not .Values.ca.existingSecret) -}}
 {{- fail "crl.enabled is true and ca.existingSecret is empty: Sluice signs the CRL with the authority's key; set ca.existingSecret." -}}
 {{- end -}}
@@ -83,7 +86,7 @@ consoleOidcClientSecret: CONSOLE_OIDC_CLIENT_SECRET
 {{- if has $name $secrets -}}
 {{- fail (printf "settings.%s is a secret in clear: put it into the Secret of existingSecret, and name its key in secretKeys." $name) -}}
 {{- end -}}
-{{- if has $name (list "MQTT_HOST" "MQTT_PORT" "MQTT_USERNAME" "MQTT_CLIENT_ID" "MQTT_SHARE_GROUP" "MQTT_TLS" "MQTT_CA_CERT" "HTTP_BIND" "OPS_BIND") -}}
+{{- if has $name (list "MQTT_HOST" "MQTT_PORT" "MQTT_USERNAME" "MQTT_CLIENT_ID" "MQTT_SHARE_GROUP" "MQTT_TLS" "MQTT_CA_CERT" "HTTP_BIND" "OPS_BIND" "HOOKS_BIND") -}}
 {{- fail (printf "settings.%s is set by the chart: use mqtt.* for the broker; the listeners are fixed." $name) -}}
 {{- end -}}
 {{- end -}}

@@ -55,7 +55,6 @@ struct SentNotices {
     reloads_begun: u64,
     status: String,
     sign_of_life: Option<Instant>,
-    has_failed: bool,
 }
 
 // === impl ServiceProgress ===
@@ -116,7 +115,7 @@ impl ServiceManager {
         end: CancellationToken,
     ) {
         let mut stage = progress.0.subscribe();
-        let mut sent = SentNotices::default();
+        let (mut sent, mut has_failed) = (SentNotices::default(), false);
         let mut ticks = interval(self.sign_interval().map_or(PERIOD, |sign| sign.min(PERIOD)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -130,12 +129,12 @@ impl ServiceManager {
             let now = *stage.borrow_and_update();
             let result = self.update(now, stop.is_cancelled(), &readiness, &mut sent);
             if let Err(error) = &result
-                && !sent.has_failed
+                && !has_failed
             {
                 tracing::warn!("notifying the service manager failed: {error}; Sluice retries");
             }
-            sent.has_failed = result.is_err();
-            if result.is_err() {
+            has_failed = result.is_err();
+            if has_failed {
                 // Not before the next tick, or a full socket would keep the thread busy.
                 ticks.tick().await;
             }
@@ -169,7 +168,7 @@ impl ServiceManager {
                 sent.is_reloading = false;
             }
         }
-        let status = one_line(readiness.sentence());
+        let status = one_line(&readiness.sentence());
         if status != sent.status && !sent.is_stopping {
             self.send(&format!("STATUS={status}"))?;
             sent.status = status;
@@ -208,7 +207,7 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
 }
 
 /// The text without line breaks and other control characters, cut at [`MAX_STATUS_BYTES`].
-fn one_line(text: String) -> String {
+fn one_line(text: &str) -> String {
     let mut text = text.replace(char::is_control, " ");
     text.truncate(text.floor_char_boundary(MAX_STATUS_BYTES));
     text
@@ -304,8 +303,8 @@ mod tests {
 
     #[test]
     fn a_long_status_is_cut_at_a_character() {
-        let cut = one_line("ü".repeat(MAX_STATUS_BYTES));
+        let cut = one_line(&"ü".repeat(MAX_STATUS_BYTES));
         assert_eq!(cut.len(), MAX_STATUS_BYTES);
-        assert_eq!(one_line(format!("a{}", "ü".repeat(MAX_STATUS_BYTES))).len(), 999);
+        assert_eq!(one_line(&format!("a{}", "ü".repeat(MAX_STATUS_BYTES))).len(), 999);
     }
 }

@@ -40,7 +40,9 @@ stop_engine() {
     [ -n "$engine_pid" ] || return 0
     kill "$engine_pid" 2>/dev/null || true
     wait "$engine_pid" 2>/dev/null || true
-    rm -rf "$run"
+    # The engine may leave the mount of a network behind.
+    umount "$run"/exec/netns/* 2>/dev/null || true
+    rm -rf "$run" || true
     engine_pid=
 }
 

@@ -12,7 +12,8 @@
 //! | 16 | first half of the SHA-256 fingerprint of the certificate; only with flag 1 |
 //! | 16 | the CMAC with AES-128 over all fields, the identity, the topic and the payload |
 //!
-//! HMAC-SHA256 takes six times as many instructions as CMAC, ChaCha20-Poly1305 three times as many.
+//! For a message of 100 bytes the CMAC takes about 1,100 instructions, the tag of ChaCha20-Poly1305 1,600,
+//! HMAC-SHA256 9,700 (callgrind).
 //!
 //! The key of a boot is derived from the daemon's secret and the boot, so a replica that has the secret
 //! verifies messages of every boot, also those that were queued while it was not running. A client

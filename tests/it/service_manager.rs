@@ -57,6 +57,7 @@ fn systemd_receives_what_the_daemon_does() {
     let daemon = settings
         .set("NOTIFY_SOCKET", socket.to_str().unwrap())
         .set("WATCHDOG_USEC", "300000")
+        .set("MQTT_KEEPALIVE_SECONDS", "5")
         .start();
     let before = manager.until("READY=1");
     assert!(
@@ -94,10 +95,9 @@ fn a_container_without_paths_has_an_abstract_name_and_a_watchdog_of_another_proc
         .set("WATCHDOG_USEC", "1000")
         .set("WATCHDOG_PID", "1")
         .start();
-    let mut seen = Vec::new();
-    while !seen.last().is_some_and(|status: &String| status.contains("database: ")) {
-        seen.push(manager.next());
-    }
+    let mut seen = vec![manager.next()];
+    assert!(seen[0].starts_with("STATUS=not ready: "), "{seen:?}");
+    daemon.wait_unready();
     daemon.terminate();
     seen.extend(manager.until("STOPPING=1\nSTATUS=stopping"));
     assert!(

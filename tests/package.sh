@@ -22,8 +22,8 @@ Usage: tests/package.sh --tools | --root
 Tests the packages in DIR of VERSION-REVISION: lintian, systemd-analyze, every
 command of docs/how-to/debian.md, the watchdog, reload, damaged lists of revoked
 certificates, the plugin, upgrade to the next revision (in DIR/next), remove, purge.
-With --tools it only installs what it needs (mmdebstrap, systemd-container, lintian). With
---root it only makes the Debian root (mmdebstrap, in the build directory, about
+With --tools it only installs what it and scripts/package need (by apt-get).
+With --root it only makes the Debian root (mmdebstrap, in the build directory, about
 a minute), once. Needs root.
 
 Example:
@@ -58,6 +58,9 @@ need_tools() {
         has mmdebstrap || say mmdebstrap
         has systemd-nspawn || say systemd-container
         has lintian || say lintian
+        # For scripts/package, which cannot ask for a password in the background.
+        has dh || say debhelper
+        has fakeroot || say fakeroot
     })
     [ "$(id -u)" -eq 0 ] || die "$EXIT_UNAVAILABLE" "the packages are tested in a root of their own: run this as root."
     [ "${#packages[@]}" -eq 0 ] || { has apt-get && apt_install "${packages[@]}"; } ||

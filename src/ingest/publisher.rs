@@ -164,7 +164,7 @@ mod tests {
                 ProofFault::Proof(ProofError::Malformed),
             ),
             invalid(
-                vec![property("sluice-publisher", b"x AQ")],
+                vec![property("sluice-publisher", b"x EA")],
                 ProofFault::Proof(ProofError::Malformed),
             ),
         ] {

@@ -1,7 +1,7 @@
 //! Makes the broker enforce a CRL: notifies it, proves that it has read the CRL, and only then ends
 //! live sessions. A session ended earlier would reconnect at once.
 //!
-//! It makes no CRL. A step that fails is retried in the next round and noted for callers that wait.
+//! It makes no CRL. A failed step is noted for callers that wait, and retried in the next round.
 
 use std::time::Duration;
 
@@ -204,14 +204,13 @@ impl Enforcer {
         }
         let finding = self.list.take().and_then(|list| list.finding);
         let number = i64::try_from(number).unwrap_or(i64::MAX);
-        let (published_at, notified_at, probed_at) = (Instant::now(), None, None);
         self.list = Some(List {
             number,
             canaries,
-            published_at,
-            notified_at,
+            published_at: Instant::now(),
+            notified_at: None,
             is_in_force: false,
-            probed_at,
+            probed_at: None,
             finding,
         });
     }
@@ -289,9 +288,8 @@ impl Enforcer {
                 list.finding = None;
                 ledger.note_enforced(true, None).await?;
                 // With a watcher this proof is the only sign of the reload.
-                ledger
-                    .note_held(RevocationStep::Reloaded, &ids(open, |one| !one.is_reloaded))
-                    .await?;
+                let waiting = ids(open, |one| !one.is_reloaded);
+                ledger.note_held(RevocationStep::Reloaded, &waiting).await?;
             }
             // The broker may be about to read the CRL; an earlier finding stays.
             CrlEnforcement::Not(_) if is_young => {}
@@ -315,9 +313,8 @@ impl Enforcer {
         open: &[OpenRevocation],
     ) -> Result<(), EnforcementError> {
         let progress = self.endings.run_round(open).await;
-        self.metrics
-            .sessions_not_ended
-            .set(i64::try_from(self.endings.failing()).unwrap_or(i64::MAX));
+        let failing = i64::try_from(self.endings.failing()).unwrap_or(i64::MAX);
+        self.metrics.sessions_not_ended.set(failing);
         for (id, why) in &progress.failed {
             let why = format!("the live session was not ended: {why}");
             ledger.note_failed(RevocationStep::Ended, &why, std::slice::from_ref(id)).await?;

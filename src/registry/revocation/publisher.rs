@@ -145,8 +145,7 @@ impl CrlPublisher {
         }
     }
 
-    /// Serves one connection to Postgres, first as a standby and then with the lock. An error ends
-    /// both, so that a replica with usable files may take over.
+    /// Serves one connection to Postgres, first as a standby and then with the lock. An error ends both.
     async fn serve(&mut self) -> Result<(), ListError> {
         let mut ledger = RevocationLedger::open(&self.database).await?;
         while !ledger.claim(self.enforcer.has_plugin()).await? {

@@ -5,7 +5,8 @@
 //! and sessions closed. A standby with the plugin shares a second lock; it shows the others that it is there.
 //! It publishes nothing.
 
-use super::revocation_ledger::RevocationLedger;
+use sqlx::PgConnection;
+
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
 
@@ -27,27 +28,39 @@ pub(super) struct PublisherLock {
     shows_plugin: bool,
 }
 
-impl RevocationLedger {
+impl PublisherLock {
     /// Tries to become the publisher; returns whether this is the publisher. `has_plugin` says whether the
     /// broker's plugin is connected to this replica.
-    pub async fn claim(&mut self, has_plugin: bool) -> Result<bool, Outage> {
-        self.show_plugin(has_plugin).await?;
-        if !self.lock.is_publisher && (has_plugin || !self.is_held(PLUGIN_LOCK).await?) {
+    pub async fn claim(
+        &mut self,
+        connection: &mut PgConnection,
+        has_plugin: bool,
+    ) -> Result<bool, Outage> {
+        self.show_plugin(connection, has_plugin).await?;
+        if !self.is_publisher && (has_plugin || !is_held(connection, PLUGIN_LOCK).await?) {
             let query = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(PUBLISHER_LOCK);
-            self.lock.is_publisher = answer(query.fetch_one(&mut self.session.connection)).await?;
+            self.is_publisher = answer(query.fetch_one(connection)).await?;
         }
-        Ok(self.lock.is_publisher)
+        Ok(self.is_publisher)
     }
 
     /// Whether the publisher must give up the lock: it has no plugin, and another replica has one.
-    pub async fn must_yield(&mut self, has_plugin: bool) -> Result<bool, Outage> {
-        self.show_plugin(has_plugin).await?;
-        Ok(!has_plugin && self.is_held(PLUGIN_LOCK).await?)
+    pub async fn must_yield(
+        &mut self,
+        connection: &mut PgConnection,
+        has_plugin: bool,
+    ) -> Result<bool, Outage> {
+        self.show_plugin(connection, has_plugin).await?;
+        Ok(!has_plugin && is_held(connection, PLUGIN_LOCK).await?)
     }
 
     /// Shows the other replicas whether the plugin is connected to this one.
-    async fn show_plugin(&mut self, has_plugin: bool) -> Result<(), Outage> {
-        if self.lock.shows_plugin == has_plugin {
+    async fn show_plugin(
+        &mut self,
+        connection: &mut PgConnection,
+        has_plugin: bool,
+    ) -> Result<(), Outage> {
+        if self.shows_plugin == has_plugin {
             return Ok(());
         }
         let change = if has_plugin {
@@ -56,13 +69,14 @@ impl RevocationLedger {
             "SELECT pg_advisory_unlock_shared($1)"
         };
         let query = sqlx::query_scalar::<_, bool>(change).bind(PLUGIN_LOCK);
-        let is_done = answer(query.fetch_one(&mut self.session.connection)).await?;
-        self.lock.shows_plugin = has_plugin == is_done;
+        let is_done = answer(query.fetch_one(connection)).await?;
+        self.shows_plugin = has_plugin == is_done;
         Ok(())
     }
+}
 
-    async fn is_held(&mut self, lock: i64) -> Result<bool, Outage> {
-        let query = sqlx::query_scalar(IS_HELD).bind(lock);
-        Ok(answer(query.fetch_one(&mut self.session.connection)).await?)
-    }
+// === private helpers ===
+
+async fn is_held(connection: &mut PgConnection, lock: i64) -> Result<bool, Outage> {
+    Ok(answer(sqlx::query_scalar(IS_HELD).bind(lock).fetch_one(connection)).await?)
 }

@@ -26,7 +26,7 @@ pub const MAX_OPEN: i64 = 500;
 #[derive(Debug)]
 pub struct RevocationLedger {
     pub(crate) session: WriterConnection,
-    pub(super) lock: PublisherLock,
+    lock: PublisherLock,
 }
 
 /// One step of a revocation, by its name in the table.
@@ -188,6 +188,16 @@ impl RevocationLedger {
     pub async fn open(database: &Database) -> Result<Self, Outage> {
         let session = WriterConnection::open(database.bounded_options()).await?;
         Ok(Self { session, lock: PublisherLock::default() })
+    }
+
+    /// Tries to become the publisher; returns whether this is the publisher.
+    pub async fn claim(&mut self, has_plugin: bool) -> Result<bool, Outage> {
+        self.lock.claim(&mut self.session.connection, has_plugin).await
+    }
+
+    /// Whether the publisher must give up the lock to a replica that has the broker's plugin.
+    pub async fn must_yield(&mut self, has_plugin: bool) -> Result<bool, Outage> {
+        self.lock.must_yield(&mut self.session.connection, has_plugin).await
     }
 
     /// Reads the CRL published last, in DER.

@@ -22,10 +22,15 @@ fn database() -> Database<'static> {
 
 /// Runs `line` while `acts` runs beside it, once a command is queued.
 fn beside(database: &Database<'_>, line: &[&str], acts: &str) -> Output {
+    let queued = "SELECT count(*) > 0 FROM device_commands WHERE status = 'PENDING'";
+    beside_once(queued, database, line, acts)
+}
+
+/// The same, once this condition is true.
+fn beside_once(condition: &str, database: &Database<'_>, line: &[&str], acts: &str) -> Output {
     thread::scope(|scope| {
         let running = scope.spawn(|| sluice(&database.url(), &[], "", line));
-        database
-            .wait_until("SELECT count(*) > 0 FROM device_commands WHERE status = 'PENDING'", "t");
+        database.wait_until(condition, "t");
         database.query(acts);
         running.join().unwrap()
     })
@@ -101,7 +106,10 @@ fn a_batch_is_sent_to_a_site_or_a_tenant_and_followed() {
     let all = ["command", "send", "update", "--tenant", "acme", "--all", "--wait", "60"];
     let finish = "UPDATE device_commands SET finished_at = now(), status = CASE device_id WHEN 'pump-1' THEN 'ACKNOWLEDGED' ELSE 'FAILED' END
         WHERE status = 'PENDING'";
-    let ended = beside(&database, &all, finish);
+    // The command has looked at the batch once, so it prints what it saw.
+    let looked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' \
+        AND query LIKE 'SELECT status, count(*), min(command_type)%'";
+    let ended = beside_once(looked, &database, &all, finish);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let (out, err) =
         (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());

@@ -12,6 +12,7 @@ use sluice::store::batch::sink::PgSink;
 use sluice::store::links::outbox::LinkOutbox;
 
 use super::{NOON, StoreHarness, add_ack, add_reading, add_report, at, harness};
+use crate::support::postgres::Postgres;
 
 /// More than any test queues.
 pub(super) const AMPLE: u64 = 1 << 20;
@@ -240,7 +241,9 @@ async fn the_short_way_ends_at_the_gap_of_another_replica_and_at_the_bound() {
 async fn under_an_old_snapshot_no_head_is_looked_for_among_deleted_rows() {
     const ROWS: i64 = 600;
     const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'sluice'";
-    let it = harness().await;
+    // A server of its own: the floor of the sender waits for every transaction of the server.
+    let server = Postgres::private();
+    let it = StoreHarness::on(&server).await;
     let mut snapshot = it.store.pool().begin().await.unwrap();
     for statement in
         ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM link_outbox"]

@@ -112,7 +112,10 @@ power_off() {
             sleep 0.1
             waited=$((waited + 1))
         done
-        kill -KILL "$machine" 2>/dev/null || true
+        # Without its first process a machine ends; without systemd-nspawn it would go on.
+        if kill -0 "$machine" 2>/dev/null; then
+            kill -KILL ${leader:+"$leader"} "$machine" 2>/dev/null || true
+        fi
     fi
     rm -rf "$work"
 }

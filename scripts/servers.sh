@@ -149,24 +149,34 @@ clear_stale_postgres() {
 
 # Starts Postgres; its process id is in POSTGRES, its log is postgres.log.
 start_postgres() {
-    local data="$SERVERS/postgres" log="$STATE/postgres.log"
-    clear_stale_postgres "$data"
-    launch "$log" "${AS[@]}" env -i PATH="$PATH" LC_ALL=C.UTF-8 "$PG_BIN/postgres" -D "$data" -k "$SOCKET" -p 5432 \
-        -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=50 -c shared_buffers=64MB ${POSTGRES_OPTIONS[@]+"${POSTGRES_OPTIONS[@]}"}
+    start_server postgres 5432
     POSTGRES=$LAUNCHED
-    owned postgres "$POSTGRES" INT
-    until run_psql postgres -d postgres -c 'SELECT 1' >/dev/null 2>&1; do
-        runs "$POSTGRES" || {
+}
+
+# start_server NAME PORT [OPTION...]: starts a Postgres on the data directory NAME. PORT is the number in the name of its socket.
+# Its process id is in LAUNCHED, its log is NAME.log.
+start_server() {
+    local name=$1 port=$2 data="$SERVERS/$1" log="$STATE/$1.log" postgres
+    shift 2
+    clear_stale_postgres "$data"
+    launch "$log" "${AS[@]}" env -i PATH="$PATH" LC_ALL=C.UTF-8 "$PG_BIN/postgres" -D "$data" -k "$SOCKET" -p "$port" \
+        -c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=50 -c shared_buffers=64MB \
+        ${POSTGRES_OPTIONS[@]+"${POSTGRES_OPTIONS[@]}"} "$@"
+    postgres=$LAUNCHED
+    owned "$name" "$postgres" INT
+    until run_psql postgres -p "$port" -d postgres -c 'SELECT 1' >/dev/null 2>&1; do
+        runs "$postgres" || {
             tail -n 20 "$log" >&2
             die "$EXIT_UNAVAILABLE" "Postgres did not start; the end of $log is above"
         }
         sleep 0.1
     done
     # Sluice is no superuser here either: it owns its database and may create the role for readers.
-    if [ -z "$(run_psql postgres -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'sluice'")" ]; then
-        run_psql postgres -d postgres -c "DO \$\$ BEGIN CREATE ROLE sluice LOGIN CREATEROLE; EXCEPTION WHEN duplicate_object THEN END \$\$"
-        run_psql postgres -d postgres -c 'CREATE DATABASE sluice OWNER sluice'
+    if [ -z "$(run_psql postgres -p "$port" -d postgres -At -c "SELECT 1 FROM pg_database WHERE datname = 'sluice'")" ]; then
+        run_psql postgres -p "$port" -d postgres -c "DO \$\$ BEGIN CREATE ROLE sluice LOGIN CREATEROLE; EXCEPTION WHEN duplicate_object THEN END \$\$"
+        run_psql postgres -p "$port" -d postgres -c 'CREATE DATABASE sluice OWNER sluice'
     fi
+    LAUNCHED=$postgres
 }
 
 # --- Mosquitto ---

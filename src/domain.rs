@@ -6,7 +6,8 @@
 //! [`publisher`], [`refusal`], [`batch`], [`quarantine_sampling`], [`redact`]. To devices: [`command`]. Requests and
 //! responses: [`exchange`], [`base64_text`], [`caller`], [`operator`]. Links to other brokers: [`link`],
 //! [`forwarding`], [`outbox`], [`remote`]. Between the wings: [`ports`] (traits),
-//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`replica`], [`probe`], [`finding`].
+//! [`registry_change`], [`broker_login`], [`broker_subscription`], [`replica`], [`shard`], [`probe`],
+//! [`finding`].
 
 pub mod base64_text;
 pub mod batch;
@@ -40,6 +41,7 @@ pub mod registry_change;
 pub mod remote;
 pub mod replica;
 pub mod search;
+pub mod shard;
 pub(crate) mod time_range;
 pub mod token;
 pub mod topic;

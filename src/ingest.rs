@@ -4,7 +4,7 @@
 //! is accepted, with the cached registry answers of [`grants`]; [`batching`] decides when a batch
 //! is sent, [`writer`] stores it and acknowledges, [`retry`] waits for Postgres. [`forwarding`]
 //! adds what links forward, [`live_feed`] shows decisions to those who listen, [`changes`] names what
-//! the registry changed. With `WRITER_LANES` [`lanes`] divides the devices among several spines, and
+//! the registry changed. With `WRITER_LANES` [`lanes`] divides the devices among several spines, by [`lane_map`], and
 //! [`ack_order`] keeps their acknowledgements in order. Around it:
 //! [`explain`] shows each check of one message, [`replay`] sends a quarantined message through the
 //! same steps. [`crate::domain::quarantine_sampling`] limits the rows of a flood of refused
@@ -34,6 +34,7 @@ pub(crate) mod changes;
 pub(crate) mod explain;
 pub(crate) mod forwarding;
 pub(crate) mod grants;
+pub(crate) mod lane_map;
 pub(crate) mod lanes;
 pub(crate) mod live_feed;
 pub mod parse;

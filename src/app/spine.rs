@@ -25,6 +25,7 @@ use crate::ingest::authorize::Authorizer;
 use crate::ingest::authorize::rate_limit::Absence;
 use crate::ingest::batching::{Gathering, Sizes};
 use crate::ingest::changes::Changes;
+use crate::ingest::lane_map::LaneMap;
 use crate::ingest::lanes::{Deliveries, LaneSplitter};
 use crate::ingest::writer::Writer;
 use crate::ingest::{Spine, SpineQueues};
@@ -89,7 +90,7 @@ impl Daemon {
         links: LinkEnds,
         exchange: &Exchange,
     ) {
-        let Subscription { deliveries, acks, sessions, absence } = subscription;
+        let Subscription { deliveries, acks, sessions, absence, shards } = subscription;
         let LinkEnds { plan, deliveries: from_links, wires } = links;
         let (changes, first_reader) = (self.changes.clone(), self.changes.subscribe());
         let Self { config, database, stop, .. } = self;
@@ -118,7 +119,8 @@ impl Daemon {
                 LaneEnds { lane: 0, names, deliveries, from_links, acks },
             );
         } else {
-            self.start_lanes(tasks, &parts, lanes, (deliveries, from_links), acks);
+            let map = LaneMap::new(lanes.len(), &shards);
+            self.start_lanes(tasks, &parts, (map, lanes), (deliveries, from_links), acks);
         }
         // The listener ends without a reader; from here on the lanes are readers.
         drop(first_reader);
@@ -129,16 +131,16 @@ impl Daemon {
         &self,
         tasks: &mut Tasks,
         parts: &LaneParts,
-        lanes: &'static [LaneNames],
+        (map, names): (LaneMap, &'static [LaneNames]),
         (deliveries, from_links): (Chunks, Chunks),
         acks: AllAcks,
     ) {
         let metrics = &self.metrics.ingest.lanes;
-        let (expected, acks) = ordered(acks, lanes.len(), metrics.clone());
+        let (expected, acks) = ordered(acks, map.lanes(), metrics.clone());
         let window = usize::from(self.config.broker.receive_maximum);
-        let (splitter, queues) = LaneSplitter::new(lanes.len(), window, expected, metrics);
+        let (splitter, queues) = LaneSplitter::new(map, window, expected, metrics);
         tasks.spawn("lanes", splitter.run(deliveries, from_links));
-        for (lane, ((names, queue), acks)) in lanes.iter().zip(queues).zip(acks).enumerate() {
+        for (lane, ((names, queue), acks)) in names.iter().zip(queues).zip(acks).enumerate() {
             let deliveries = Deliveries::Lane(queue);
             // Its queue has the messages of the links, too.
             let (_, from_links) = mpsc::channel(1);

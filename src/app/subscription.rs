@@ -13,10 +13,12 @@ use crate::broker::session::subscription::SubscriptionMemory;
 use crate::clock;
 use crate::domain::broker_subscription::SessionMemory;
 use crate::domain::message::{AckToken, Delivery};
+use crate::domain::shard::Shard;
 use crate::domain::time::Clock;
 use crate::ingest::authorize::rate_limit::Absence;
 use crate::lifecycle::Tasks;
 use crate::store::access::broker_sessions;
+use crate::store::layout::shards;
 use crate::store::schema::migrate::SchemaError;
 
 /// Chunks of messages between the broker and the spine; one chunk is the result of one read of the
@@ -38,6 +40,14 @@ pub(super) struct Subscription {
     /// Set when the session subscribed before the persisted state was read: the time during which
     /// no daemon read messages.
     pub absence: Option<Absence>,
+    /// The shards of telemetry, where it is distributed.
+    pub shards: Vec<Shard>,
+}
+
+/// What the database says before the first message is stored.
+struct Prepared {
+    session: SessionMemory,
+    shards: Vec<Shard>,
 }
 
 // === impl Daemon ===
@@ -45,7 +55,7 @@ pub(super) struct Subscription {
 impl Daemon {
     /// Retries until the schema fits and the persisted session is read. `None` means that `stop`
     /// was cancelled.
-    async fn prepare(&self) -> Result<Option<SessionMemory>, SchemaError> {
+    async fn prepare(&self) -> Result<Option<Prepared>, SchemaError> {
         let mut retry = self.retry("schema", &self.stop);
         loop {
             let checked = tokio::select! {
@@ -53,9 +63,9 @@ impl Daemon {
                 checked = self.check_schema_and_recall() => checked,
             };
             match checked {
-                Ok(session) => {
+                Ok(prepared) => {
                     retry.reset();
-                    return Ok(Some(session));
+                    return Ok(Some(prepared));
                 }
                 Err(SchemaError::Outage(outage)) => {
                     if !retry.pause(&outage).await {
@@ -83,12 +93,10 @@ impl Daemon {
         let (sessions_in, sessions) = watch::channel(SessionMemory::default());
         let mut preparing = std::pin::pin!(self.prepare());
         if let Ok(prepared) = tokio::time::timeout(SUBSCRIBE_AFTER, &mut preparing).await {
-            let Some(session) = prepared? else { return Ok(None) };
-            return Ok(Some(self.start_session(
-                tasks,
-                SubscriptionMemory::new(session, sessions_in),
-                sessions,
-            )));
+            let Some(Prepared { session, shards }) = prepared? else { return Ok(None) };
+            let memory = SubscriptionMemory::new(session, sessions_in);
+            let subscription = self.start_session(tasks, memory, sessions);
+            return Ok(Some(Subscription { shards, ..subscription }));
         }
         tracing::warn!(
             "Postgres has not answered yet: subscribing without the persisted session; the broker \
@@ -100,12 +108,12 @@ impl Daemon {
             SubscriptionMemory::unrecalled(recalled, sessions_in),
             sessions,
         );
-        let Some(session) = preparing.await? else { return Ok(None) };
+        let Some(Prepared { session, shards }) = preparing.await? else { return Ok(None) };
         let until = clock::now();
         let absence = session.subscribed.as_ref().map(|last| Absence { since: last.at, until });
         // If the session has ended, its own task reports that.
         let _ended = recall.send(session);
-        Ok(Some(Subscription { absence, ..subscription }))
+        Ok(Some(Subscription { absence, shards, ..subscription }))
     }
 
     /// Starts the session with the broker. Until the spine starts, messages wait in its queue, then
@@ -132,19 +140,20 @@ impl Daemon {
         .draining(self.api.drain.clone());
         tasks
             .spawn("session", session.run(self.stop.clone(), self.config.process.shutdown_timeout));
-        Subscription { deliveries, acks: acks_in, sessions, absence: None }
+        Subscription { deliveries, acks: acks_in, sessions, absence: None, shards: Vec::new() }
     }
 
-    async fn check_schema_and_recall(&self) -> Result<SessionMemory, SchemaError> {
+    async fn check_schema_and_recall(&self) -> Result<Prepared, SchemaError> {
         if self.config.database.migrate_on_start {
             log_migrations(&self.database.migrate().await?);
         } else {
             self.database.schema_state().await?.check()?;
         }
         self.database.read_engine().await?;
-        let broker = &self.config.broker;
-        Ok(broker_sessions::recall(self.database.pool(), &broker.client_id, &broker.filter())
-            .await?)
+        let shards = shards::read(&self.database).await?;
+        let (pool, broker) = (self.database.pool(), &self.config.broker);
+        let session = broker_sessions::recall(pool, &broker.client_id, &broker.filter()).await?;
+        Ok(Prepared { session, shards })
     }
 }
 

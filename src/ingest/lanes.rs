@@ -4,16 +4,14 @@
 //! without an acknowledgement. With one lane nothing of this file runs. It decides nothing about a
 //! message.
 
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::ack_order::ExpectedAcks;
+use super::lane_map::LaneMap;
 use crate::domain::message::Delivery;
 use crate::domain::ports::Acknowledge;
-use crate::domain::topic::Owned;
 use crate::telemetry::ingest::{LaneGauge, LaneMetrics};
 
 /// Bytes of topics and payloads that wait in all lanes; the session holds as many before it stops
@@ -52,19 +50,9 @@ struct LaneEntry {
 
 /// Gives each message to the lane of its device.
 pub struct LaneSplitter<A> {
+    map: LaneMap,
     lanes: Vec<LaneEntry>,
     expected: ExpectedAcks<A>,
-}
-
-/// The lane of a message. One without a readable topic belongs to the first.
-fn lane_of(topic: &[u8], lanes: usize) -> usize {
-    let Ok(topic) = Owned::parse(topic) else { return 0 };
-    let mut hasher = Xxh3::new();
-    hasher.write(topic.tenant.as_bytes());
-    // No name contains it.
-    hasher.write_u8(b'/');
-    hasher.write(topic.device.as_bytes());
-    usize::try_from(hasher.finish() % (lanes.max(1) as u64)).unwrap_or(0)
 }
 
 /// The next chunk, of the broker and of the links in turn where both wait. `None`: the session with
@@ -159,9 +147,9 @@ impl LaneEntry {
 // === impl LaneSplitter ===
 
 impl<A: Acknowledge> LaneSplitter<A> {
-    /// For so many lanes; in each of them at most `window` messages wait.
+    /// For the lanes of this map; in each of them at most `window` messages wait.
     pub fn new(
-        lanes: usize,
+        map: LaneMap,
         window: usize,
         expected: ExpectedAcks<A>,
         metrics: &LaneMetrics,
@@ -169,8 +157,8 @@ impl<A: Acknowledge> LaneSplitter<A> {
         let bytes = Arc::new(Semaphore::new(WAITING_BYTES_MAX / BYTES_UNIT));
         let entry =
             |lane| LaneEntry::new(window.max(1), Arc::clone(&bytes), metrics.waiting_in(lane));
-        let (lanes, queues) = (0..lanes.max(1)).map(entry).unzip();
-        (Self { lanes, expected }, queues)
+        let (lanes, queues) = (0..map.lanes()).map(entry).unzip();
+        (Self { map, lanes, expected }, queues)
     }
 
     /// Runs until `deliveries` is closed, or a lane has ended.
@@ -194,7 +182,7 @@ impl<A: Acknowledge> LaneSplitter<A> {
         let mut parts: Vec<Vec<Delivery>> = self.lanes.iter().map(|_| Vec::new()).collect();
         let mut order = Vec::with_capacity(chunk.len());
         for delivery in chunk {
-            let lane = lane_of(&delivery.topic, self.lanes.len());
+            let lane = self.map.lane_of(&delivery.topic);
             if delivery.ack.is_some() {
                 order.push(lane);
             }
@@ -215,25 +203,6 @@ mod tests {
     use crate::telemetry::metrics::Metrics;
     use bytes::Bytes;
 
-    #[test]
-    fn a_device_keeps_its_lane_whatever_it_publishes_and_devices_spread() {
-        let of = |device: usize, kind: &str| {
-            lane_of(format!("tenant/acme/device/pump-{device}/{kind}").as_bytes(), 4)
-        };
-        let mut lanes = [0; 4];
-        for device in 0..1_000 {
-            let lane = of(device, "telemetry");
-            assert_eq!([of(device, "commands/ack"), of(device, "a/b/c")], [lane, lane]);
-            lanes[lane] += 1;
-        }
-        assert!(lanes.iter().all(|devices| *devices > 200), "{lanes:?}");
-        let same_text = [&b"tenant/a/device/bc/telemetry"[..], b"tenant/ab/device/c/telemetry"];
-        let spread =
-            (2..40).any(|lanes| lane_of(same_text[0], lanes) != lane_of(same_text[1], lanes));
-        assert!(spread, "tenant and device are told apart");
-        assert_eq!([lane_of(b"$SYS/x", 4), lane_of(b"\xff", 4), lane_of(b"", 1)], [0, 0, 0]);
-    }
-
     struct NoAcks;
 
     impl Acknowledge for NoAcks {
@@ -244,7 +213,8 @@ mod tests {
     fn lane() -> (LaneSplitter<NoAcks>, LaneReader) {
         let metrics = Metrics::new().unwrap().ingest.lanes;
         let (expected, _) = ordered(NoAcks, 1, metrics.clone());
-        let (splitter, mut readers) = LaneSplitter::new(1, 10, expected, &metrics);
+        let (splitter, mut readers) =
+            LaneSplitter::new(LaneMap::new(1, &[]), 10, expected, &metrics);
         (splitter, readers.remove(0))
     }
 

@@ -9,6 +9,7 @@
 mod asking;
 mod consoles;
 mod documents;
+mod engines;
 mod hooks;
 mod links;
 mod measure;
@@ -16,9 +17,11 @@ mod mqtt;
 mod plan;
 mod postgres;
 mod processes;
+mod registry;
 mod renewing;
 mod report;
 mod rows;
+mod slowed;
 mod stage;
 mod way_back;
 mod yardsticks;
@@ -30,9 +33,10 @@ use std::str::FromStr;
 
 use serde_json::json;
 
+use crate::engines::Engines;
 use crate::measure::Round;
 use crate::plan::{Case, Extent, LARGE, Measured, Set};
-use crate::stage::{Outcome, Stage};
+use crate::stage::{Outcome, Server, Stage};
 
 /// What `scripts/bench` hands over.
 struct Arguments(Vec<String>);
@@ -69,8 +73,9 @@ fn yardstick(words: &[String]) -> Outcome<()> {
         ["consume", port, qos, socket, messages] => {
             yardsticks::consume(port.parse()?, qos.parse()?, socket.as_ref(), messages.parse()?)?;
         }
-        ["copy", socket, devices, messages] => {
-            yardsticks::copy(socket.as_ref(), devices.parse()?, messages.parse()?)?;
+        ["copy", socket, port, devices, messages, batch] => {
+            let (devices, messages) = (devices.parse()?, messages.parse()?);
+            yardsticks::copy(socket.as_ref(), port.parse()?, devices, messages, batch.parse()?)?;
         }
         _ => return Err("no such yardstick".into()),
     }
@@ -87,8 +92,9 @@ fn bench(arguments: &mut Arguments) -> Outcome<bool> {
         socket,
         mqtt_port: arguments.take("--mqtt-port")?,
         mosquitto: arguments.take("--mosquitto")?,
-        postgres: arguments.take("--postgres")?,
+        postgres: Server { port: 5432, processes: vec![arguments.take("--postgres")?] },
     };
+    let engines = arguments.take::<Engines>("--engines")?;
     let extent = Extent {
         messages: arguments.take("--messages")?,
         seconds: arguments.take("--seconds")?,
@@ -96,10 +102,14 @@ fn bench(arguments: &mut Arguments) -> Outcome<bool> {
         grow: arguments.take("--grow")?,
     };
     let (check, only): (u8, String) = (arguments.take("--check")?, arguments.take("--only")?);
-    prepare(&stage)?;
-    let mut sets = plan::sets(extent);
+    let mut sets = plan::sets(&engines, extent);
     for set in &mut sets {
         set.cases.retain(|case| case.name.contains(&only));
+    }
+    stage.migrate()?;
+    register(&stage, LARGE)?;
+    if sets.iter().flat_map(|set| &set.cases).any(|case| case.name.contains("engine ")) {
+        engines::prepare(&stage, &engines)?;
     }
     let mut measured = Measured::new();
     for number in 1..=extent.rounds {
@@ -144,12 +154,11 @@ fn run(case: &Case, stage: &Stage, measured: &mut Measured) {
     measured.entry(case.name.clone()).or_default().push(round);
 }
 
-/// The schema, and a fleet in the registry that all rounds share.
-fn prepare(stage: &Stage) -> Outcome<()> {
-    println!("registering {LARGE} devices");
-    stage.migrate()?;
+/// A fleet in the registry that all rounds share.
+pub fn register(stage: &Stage, devices: u64) -> Outcome<()> {
+    println!("registering {devices} devices");
     let words = format!(
-        "--auth certificate --tenants 20 --devices {LARGE} --bad 0.5 --messages 2 --rate 0"
+        "--auth certificate --tenants 20 --devices {devices} --bad 0.5 --messages 2 --rate 0"
     );
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     let (_, registered) = stage.fleet(&words)?.finish()?;

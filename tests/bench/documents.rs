@@ -7,7 +7,7 @@ use crate::asking::OPEN;
 use crate::measure::{Load, Round, Way, wait_for_idle};
 use crate::plan::LARGE;
 use crate::postgres::Connection;
-use crate::processes::{cpu, cpu_with_children, peak_mib};
+use crate::processes::{cpu, peak_mib};
 use crate::rows::commit_latency;
 use crate::stage::{Outcome, Stage};
 
@@ -38,7 +38,7 @@ pub fn round(stage: &Stage, seconds: u64) -> Outcome<Round> {
         way: Way::Usual,
     };
     let (own, broker) = (cpu(daemon.process.id()), cpu(stage.mosquitto));
-    let postgres = cpu_with_children(stage.postgres);
+    let postgres = stage.postgres.cpu();
     let fleet = stage.fleet(&load.arguments())?;
     thread::sleep(Duration::from_secs(2));
     let begun = Instant::now();
@@ -65,7 +65,7 @@ pub fn round(stage: &Stage, seconds: u64) -> Outcome<Round> {
         rate: LARGE as f64 / took.as_secs_f64(),
         own: each(cpu(daemon.process.id()) - own),
         broker: each(cpu(stage.mosquitto) - broker),
-        database: each(cpu_with_children(stage.postgres).saturating_sub(postgres)),
+        database: each(stage.postgres.cpu().saturating_sub(postgres)),
         memory_mib: peak_mib(daemon.process.id()),
         latency,
         wrong: left,

@@ -13,7 +13,7 @@ use crate::measure::{self, Load, Round, Way};
 use crate::plan::{
     Case, Extent, Measured, Run, Set, Target, alone, cpu_of_both, least, most, of, ratio, sluice,
 };
-use crate::processes::{Owned, cpu, cpu_with_children, peak_mib};
+use crate::processes::{Owned, cpu, peak_mib};
 use crate::stage::{Outcome, Stage};
 
 const OFF: &str = "sluice at 2,000/s, no link";
@@ -91,7 +91,7 @@ fn backlog(stage: &Stage, load: Load) -> Outcome<Round> {
     measure::wait(&daemons, before + sent)?;
     let [daemon] = daemons;
     let own = cpu(daemon.process.id());
-    let database = cpu_with_children(stage.postgres);
+    let database = stage.postgres.cpu();
     let begun = Instant::now();
     other.signal("CONT")?;
     wait(stage)?;
@@ -100,7 +100,7 @@ fn backlog(stage: &Stage, load: Load) -> Outcome<Round> {
     let round = Round {
         rate,
         own: each(cpu(daemon.process.id()) - own),
-        database: each(cpu_with_children(stage.postgres).saturating_sub(database)),
+        database: each(stage.postgres.cpu().saturating_sub(database)),
         memory_mib: peak_mib(daemon.process.id()),
         wrong: unsent(stage)?,
         ..Round::default()

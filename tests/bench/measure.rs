@@ -9,8 +9,9 @@ use crate::asking;
 use crate::consoles::{Consoles, OpenConsoles};
 use crate::links;
 use crate::links::OtherBroker;
-use crate::processes::{Owned, cpu, cpu_of_ended, cpu_with_children, peak_mib};
+use crate::processes::{Owned, cpu, cpu_of_ended, peak_mib};
 use crate::rows::{commit_latency, last_commit, wrong};
+use crate::slowed::Slowed;
 use crate::stage::{Daemon, Outcome, Stage};
 
 /// Who takes the messages.
@@ -36,6 +37,10 @@ pub enum Way {
     Tcp,
     /// With two lanes of the writer.
     Lanes,
+    /// With this many lanes, and the processes of Postgres at most 30 % of a core each.
+    Slowed(usize),
+    /// Telemetry lies on an engine, which need not say when a row was committed.
+    Engine,
     /// Devices may send requests, and none does.
     Api,
     /// Every device has sent a request.
@@ -78,6 +83,8 @@ pub struct Round {
     pub latency: Option<[f64; 4]>,
     /// Messages that are missing or doubled.
     pub wrong: f64,
+    /// How many times smaller rows became, where that was measured.
+    pub smaller: Option<f64>,
 }
 
 /// When nothing more happens for so long, nothing more will.
@@ -123,6 +130,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     }
     links::begin_outage(other.as_ref(), load.way)?;
     let open = consoles.as_ref().map(Consoles::open).transpose()?;
+    let slowed = Slowed::of(stage, load.way);
     let (done_before, before) = (taker.done()?, Clocks::read(stage, &taker));
     let fleet = stage.fleet(&load.arguments())?;
     let (said, content) = fleet.finish()?;
@@ -133,14 +141,15 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
     let summary: Value = serde_json::from_str(&said)?;
     let sent = summary["sent"].as_u64().ok_or("no count")?;
     let said_done = taker.wait(done_before + sent)?;
+    drop(slowed);
     if load.way == Way::Forwarded {
         links::wait(stage)?;
     }
     let (after, memory_mib) = (Clocks::read(stage, &taker), taker.memory());
     let unseen = open.map_or(0.0, OpenConsoles::close);
     // On top of many rows it would take long to look.
-    let ended =
-        if consumer == Consumer::Drain || load.on_top { said_done } else { last_commit(stage)? };
+    let by_daemon = consumer == Consumer::Drain || load.on_top || load.way == Way::Engine;
+    let ended = if by_daemon { said_done } else { last_commit(stage)? };
     let latency =
         if load.rate > 0 && consumer != Consumer::Drain { commit_latency(stage)? } else { None };
     let each = |micros: u64| micros as f64 / sent as f64;
@@ -156,6 +165,7 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
         wrong: wrong(stage, consumer, &summary)?
             + unseen
             + if load.way == Way::Forwarded { links::unsent(stage)? } else { 0.0 },
+        smaller: None,
     };
     taker.stop(stage)?;
     if load.way == Way::Outage {
@@ -166,17 +176,24 @@ pub fn round(stage: &Stage, consumer: Consumer, load: Load) -> Outcome<Round> {
 
 /// The database alone: this many rows into the table as it is.
 pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> {
-    let before = cpu_with_children(stage.postgres);
+    copy_rows(stage, devices, messages, 1_000)
+}
+
+/// The same in batches of this many rows.
+pub fn copy_rows(stage: &Stage, devices: u64, messages: u64, batch: u64) -> Outcome<Round> {
+    let before = stage.postgres.cpu();
     let begun = Instant::now();
     let arguments = [
         "copy".to_owned(),
         stage.socket.display().to_string(),
+        stage.postgres.port.to_string(),
         devices.to_string(),
         messages.to_string(),
+        batch.to_string(),
     ];
     Stage::yardstick(&arguments)?.finish()?;
     let rate = messages as f64 / begun.elapsed().as_secs_f64();
-    let database = (cpu_with_children(stage.postgres) - before) as f64 / messages as f64;
+    let database = (stage.postgres.cpu() - before) as f64 / messages as f64;
     Ok(Round { rate, database, ..Round::default() })
 }
 
@@ -205,7 +222,7 @@ pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
     wait(std::slice::from_ref(&first), load.messages)?;
     stage.dismiss(first)?;
     hoarder.finish()?;
-    let database = cpu_with_children(stage.postgres);
+    let database = stage.postgres.cpu();
     let broker = cpu(stage.mosquitto);
     let begun = Instant::now();
     let daemons = [stage.daemon("bench-late", &[])?];
@@ -217,7 +234,7 @@ pub fn redelivery(stage: &Stage, load: Load) -> Outcome<Round> {
         rate: load.messages as f64 / begun.elapsed().as_secs_f64(),
         own: each(cpu(daemon.process.id())),
         broker: each(cpu(stage.mosquitto) - broker),
-        database: each(cpu_with_children(stage.postgres) - database),
+        database: each(stage.postgres.cpu() - database),
         memory_mib: peak_mib(daemon.process.id()),
         wrong: wrong(stage, Consumer::Sluice(1), &serde_json::from_str(&said)?)?
             + done.stored as f64,
@@ -240,6 +257,7 @@ impl Round {
             memory_mib: none,
             latency: None,
             wrong: 1.0,
+            smaller: None,
         }
     }
 }
@@ -265,7 +283,7 @@ impl Clocks {
         Self {
             own: taker.ids().into_iter().map(cpu).sum(),
             broker: cpu(stage.mosquitto),
-            database: cpu_with_children(stage.postgres),
+            database: stage.postgres.cpu(),
             ended: cpu_of_ended(),
         }
     }
@@ -283,12 +301,14 @@ impl Taker {
         let socket = stage.socket.display().to_string();
         let by_tcp = stage.database_url(Some(stage.tcp_port));
         let settings = match load.way {
-            Way::Usual => vec![],
+            Way::Usual | Way::Engine => vec![],
             Way::Watched => consoles.map(Consoles::settings).unwrap_or_default(),
             Way::Forwarded | Way::Outage => other.map(OtherBroker::setting).into_iter().collect(),
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
             Way::Lanes => vec![("WRITER_LANES", "2")],
+            Way::Slowed(1) => vec![],
+            Way::Slowed(_) => vec![("WRITER_LANES", "2")],
             Way::Api | Way::Asked => asking::OPEN.to_vec(),
         };
         Ok(match consumer {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::consoles;
+use crate::engines::{self, Engines};
 use crate::hooks;
 use crate::links;
 use crate::measure::{Consumer, Load, Round, Way, copy_alone, redelivery, round};
+use crate::registry;
 use crate::stage::{Outcome, Stage};
 use crate::way_back;
 
@@ -72,10 +74,13 @@ const OFTEN: usize = 3;
 const FULL: &str = "sluice, QoS 1";
 const SLOW: &str = "sluice at 2,000/s";
 
+const SLOWED_ONE: &str = "sluice, one lane, Postgres slowed";
+const SLOWED_TWO: &str = "sluice, two lanes, Postgres slowed";
+
 /// By name, all rounds.
 pub type Measured = BTreeMap<String, Vec<Round>>;
 
-pub fn sets(extent: Extent) -> Vec<Set> {
+pub fn sets(engines: &Engines, extent: Extent) -> Vec<Set> {
     let messages = extent.messages;
     let way = Way::Usual;
     let full =
@@ -87,6 +92,8 @@ pub fn sets(extent: Extent) -> Vec<Set> {
     sets.extend(way_back::sets(extent, full));
     sets.extend(links::sets(extent, full));
     sets.extend(consoles::sets(extent, full));
+    sets.extend(registry::sets());
+    sets.extend(engines::sets(engines, extent, full));
     if extent.grow > 0 {
         sets.push(alone(grown("sluice on few rows", extent.grow / 20, full)));
         sets.push(alone(grown("sluice on many rows", extent.grow, full)));
@@ -134,6 +141,13 @@ fn of_many_devices_and_refusals(full: Load) -> Vec<Set> {
             cases: vec![
                 sluice("sluice, one lane", full),
                 sluice("sluice, two lanes", Load { way: Way::Lanes, ..full }),
+            ],
+            times: OFTEN,
+        },
+        Set {
+            cases: vec![
+                sluice(SLOWED_ONE, Load { way: Way::Slowed(1), ..full }),
+                sluice(SLOWED_TWO, Load { way: Way::Slowed(2), ..full }),
             ],
             times: OFTEN,
         },
@@ -209,6 +223,8 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     targets.extend(way_back::targets(measured));
     targets.extend(links::targets(measured));
     targets.extend(consoles::targets(measured));
+    targets.extend(registry::targets(measured));
+    targets.extend(engines::targets(measured));
     targets.push(most(
         "messages missing or doubled, answers wrong, in all",
         Some(measured.values().flatten().map(|round| round.wrong).sum()),
@@ -239,6 +255,12 @@ fn at_full_rate_targets(measured: &Measured) -> Vec<Target> {
             "rate with 100,000 devices never seen, of the warm",
             ratio(measured, "sluice, 100,000 devices never seen", "sluice, 100,000 devices", rate),
             0.7,
+        ),
+        least("rate of two lanes, of one", ratio(measured, SLOWED_TWO, SLOWED_ONE, rate), 1.5),
+        most(
+            "own CPU of two lanes, of one",
+            ratio(measured, SLOWED_TWO, SLOWED_ONE, |round| round.own),
+            1.1,
         ),
     ]
 }
@@ -331,6 +353,7 @@ pub fn median(rounds: &[Round]) -> Round {
         memory_mib: of(|round| round.memory_mib),
         latency: rounds.iter().find_map(|round| round.latency).map(|_| [0, 1, 2, 3].map(quantile)),
         wrong: rounds.iter().map(|round| round.wrong).sum(),
+        smaller: rounds.iter().find_map(|round| round.smaller),
     }
 }
 

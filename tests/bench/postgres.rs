@@ -12,8 +12,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn open(socket: &Path) -> io::Result<Self> {
-        let mut writer = UnixStream::connect(socket.join(".s.PGSQL.5432"))?;
+    pub fn open(socket: &Path, port: u16) -> io::Result<Self> {
+        let mut writer = UnixStream::connect(socket.join(format!(".s.PGSQL.{port}")))?;
         let names = b"user\0postgres\0database\0sluice\0\0";
         writer.write_all(&(u32::try_from(names.len()).unwrap() + 8).to_be_bytes())?;
         writer.write_all(&196_608_u32.to_be_bytes())?;

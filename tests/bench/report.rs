@@ -85,7 +85,7 @@ fn figures(round: &Round) -> Value {
         "cpu_us_per_message": {
             "own": round.own, "broker": round.broker, "database": round.database, "publisher": round.publisher,
         },
-        "memory_mib": round.memory_mib, "latency": latency, "missing_or_doubled": round.wrong,
+        "memory_mib": round.memory_mib, "latency": latency, "missing_or_doubled": round.wrong, "times_smaller": round.smaller,
     })
 }
 

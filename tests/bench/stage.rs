@@ -15,21 +15,30 @@ use serde_json::Value;
 
 use crate::mqtt::Hello;
 use crate::postgres::Connection;
-use crate::processes::Owned;
+use crate::processes::{Owned, cpu_with_children};
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A daemon that is not ready by then will not be.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A Postgres of the bench, or the nodes of one: the first is the one to connect to.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The number in the name of its socket.
+    pub port: u16,
+    pub processes: Vec<u32>,
+}
+
 /// Where everything is: the arguments of scripts/bench.
+#[derive(Clone)]
 pub struct Stage {
     pub sluice: PathBuf,
     pub out: PathBuf,
     pub socket: PathBuf,
     pub mqtt_port: u16,
     pub mosquitto: u32,
-    pub postgres: u32,
+    pub postgres: Server,
     /// Where Postgres is reached by TCP.
     pub tcp_port: u16,
 }
@@ -51,7 +60,7 @@ pub struct Done {
 
 impl Stage {
     pub fn database(&self) -> Outcome<Connection> {
-        Ok(Connection::open(&self.socket)?)
+        Ok(Connection::open(&self.socket, self.postgres.port)?)
     }
 
     /// Empties the tables of messages; the registry stays.
@@ -68,7 +77,7 @@ impl Stage {
     pub fn database_url(&self, port: Option<u16>) -> String {
         let socket = encoded(&self.socket.display().to_string());
         port.map_or_else(
-            || format!("postgres://sluice@localhost/sluice?host={socket}"),
+            || format!("postgres://sluice@localhost:{}/sluice?host={socket}", self.postgres.port),
             |port| format!("postgres://sluice@127.0.0.1:{port}/sluice?sslmode=disable"),
         )
     }
@@ -109,6 +118,11 @@ impl Stage {
         }
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         Err(format!("sluice {}: {said}", arguments.join(" ")).into())
+    }
+
+    /// The same with another Postgres.
+    pub fn on(&self, postgres: &Server) -> Self {
+        Self { postgres: postgres.clone(), ..self.clone() }
     }
 
     /// Starts a daemon under this client id and waits until it is ready.
@@ -166,6 +180,13 @@ impl Stage {
         )?;
         owned.line()?;
         Ok(owned)
+    }
+}
+
+impl Server {
+    /// CPU time of all its processes so far, in microseconds.
+    pub fn cpu(&self) -> u64 {
+        self.processes.iter().map(|process| cpu_with_children(*process)).sum()
     }
 }
 

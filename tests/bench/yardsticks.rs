@@ -16,15 +16,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::mqtt::{self, Hello, Message, WINDOW};
 use crate::postgres::Connection;
 
-/// Rows of a batch when the database is alone.
-const BATCH: u64 = 1000;
-
 /// How long the bare consumer waits for company after a batch's first message.
 const LINGER: Duration = Duration::from_millis(20);
 
 const COPY: &str = "COPY telemetry \
     (time, received_at, tenant_id, device_id, site_id, msg_type, seq, metrics, extra, message_id) \
     FROM STDIN (FORMAT binary)";
+/// The port in the name of the socket of the bench's first Postgres.
+const POSTGRES_PORT: u16 = 5432;
+
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// 2000-01-01 in microseconds since 1970.
@@ -64,13 +64,15 @@ pub fn hoard(port: u16, client_id: &str, messages: u64) -> io::Result<()> {
 }
 
 /// Copies this many rows, a batch at a time, over one connection.
-pub fn copy(socket: &Path, devices: u64, messages: u64) -> io::Result<()> {
-    let mut connection = Connection::open(socket)?;
+pub fn copy(socket: &Path, port: u16, devices: u64, messages: u64, batch: u64) -> io::Result<()> {
+    let mut connection = Connection::open(socket, port)?;
+    // As Sluice sets it on Citus. Another Postgres takes it as a setting that nobody reads.
+    connection.query("SET citus.max_adaptive_executor_pool_size = 1")?;
     let mut buffer = Vec::new();
     say("ready");
-    for first in (0..messages).step_by(usize::try_from(BATCH).unwrap()) {
+    for first in (0..messages).step_by(usize::try_from(batch).unwrap()) {
         begin(&mut buffer);
-        for number in first..(first + BATCH).min(messages) {
+        for number in first..(first + batch).min(messages) {
             let (tenant, device) =
                 (format!("sluice-sim-{:03}", number % 20), format!("d-{:06}", number % devices));
             let row = Row {
@@ -103,7 +105,7 @@ type Shared = Arc<(Mutex<Pending>, Condvar)>;
 
 /// Receives this many messages, looks each device up, copies, and acknowledges after the commit.
 pub fn consume(port: u16, qos: u8, socket: &Path, messages: u64) -> io::Result<()> {
-    let mut connection = Connection::open(socket)?;
+    let mut connection = Connection::open(socket, POSTGRES_PORT)?;
     let mut sites = HashMap::new();
     for row in
         connection.query("SELECT tenant_id || '/device/' || device_id, site_id FROM devices")?

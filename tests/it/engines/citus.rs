@@ -12,6 +12,7 @@ use super::{
 };
 use crate::support::daemon::Settings;
 use crate::support::database::Database;
+use crate::support::device::{Device, Message};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::test_daemon::TestDaemon;
 use crate::support::wait;
@@ -82,6 +83,51 @@ async fn on_citus_messages_are_stored_once_and_days_come_and_go() {
     assert!(report.failed.is_empty() && report.missing.is_empty(), "{report:?}");
     let (_, doctor) = run(&it.settings, &["doctor"]);
     assert!(doctor.to_string().contains("the store is citus"), "{doctor}");
+}
+
+/// Devices, and the port of the node that has the rows of each.
+const HOMES: &str = "SELECT d.device_id, n.nodeport FROM devices d \
+    JOIN pg_dist_placement p ON p.shardid = get_shard_id_for_distribution_column('telemetry', d.device_id) \
+    JOIN pg_dist_node n USING (groupid)";
+
+#[test]
+fn on_citus_a_worker_that_is_away_holds_only_the_lanes_of_its_rows() {
+    let Some(nodes) = Nodes::start() else { return };
+    let database = nodes.database();
+    database.query(
+        "INSERT INTO tenants (tenant_id, name) VALUES ('acme', 'A');
+         INSERT INTO devices (tenant_id, device_id) SELECT 'acme', 'd' || n FROM generate_series(1, 40) n",
+    );
+    let builder = TestDaemon::builder().broker().on_database(&database);
+    let (code, done) = run(builder.settings(), &["store", "spread", "--shards", "8", "--yes"]);
+    assert_eq!(code, 0, "{done}");
+    let lanes = [("WRITER_LANES", "2"), ("REQUIRE_TOKEN", "0"), ("CERT_AUTH_ENABLED", "0")];
+    let it = builder.with(&lanes).start_ready();
+    let away = nodes.workers[0].port().to_string();
+    let homes = database.query(HOMES);
+    let (held, free): (Vec<_>, Vec<_>) = homes.iter().partition(|home| home[1] == away);
+    assert!(held.len() > 5 && free.len() > 5, "{homes:?}");
+    nodes.workers[0].kill9();
+
+    let mut device = Device::connect(it.broker.port(), "all");
+    let to = |home: &Vec<String>, number: usize| {
+        Message::new(
+            format!("tenant/acme/device/{}/telemetry", home[0]),
+            format!("{{\"n\":{number}}}"),
+        )
+    };
+    for number in 0..5 {
+        device.publish_all(&homes.iter().map(|home| to(home, number)).collect::<Vec<_>>());
+    }
+    let stored = "sluice_messages_total{result=\"stored\"}";
+    wait::until("the other node has all of its rows", || {
+        (it.daemon.metric(stored) - 5.0 * free.len() as f64).abs() < 0.5
+    });
+    let (code, readyz) = it.daemon.get("/readyz").unwrap();
+    assert!(code == 503 && readyz.contains("writer"), "{readyz}");
+    nodes.workers[0].start();
+    database.wait_until("SELECT count(*) FROM telemetry", &(5 * homes.len()).to_string());
+    wait::until("all are acknowledged", || it.daemon.metric("sluice_inflight_unacked") < 0.5);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use sluice::config::secret::Secret;
 use sluice::config::sections::database::{DatabaseConfig, ExpectedEngine};
 use sluice::domain::clocks::Clocks;
 use sluice::domain::ports::Sink;
+use sluice::domain::shard::hash_of_text;
 use sluice::domain::time::Timestamp;
 use sluice::store::connection::database::Database;
 use sluice::store::connection::engine::{EngineKind, TelemetryLayout};
@@ -67,6 +68,19 @@ async fn the_engine_is_read_from_the_catalog_and_an_expected_one_is_missed() {
     assert_eq!(engine.kind, EngineKind::Plain);
     let engine = expecting(ExpectedEngine::Timescale).read_engine().await.unwrap();
     assert!(engine.complaint(ExpectedEngine::Timescale).is_some());
+}
+
+#[test]
+fn the_hash_of_a_device_is_the_one_by_which_citus_assigns_its_rows() {
+    let database = Postgres::shared().database();
+    let of_length = |length: usize| {
+        "pump-\u{e9}\u{6f22}-0123456789".repeat(4).chars().take(length).collect::<String>()
+    };
+    let texts = (0..70).map(of_length).chain((0..50).map(|number| format!("d-{number:06}")));
+    for text in texts {
+        let hash = database.value(&format!("SELECT hashtext('{text}')"));
+        assert_eq!(hash_of_text(text.as_bytes()).to_string(), hash, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 mod asking;
 mod consoles;
 mod documents;
+mod draining;
 mod engines;
 mod hooks;
 mod links;

@@ -181,7 +181,7 @@ pub fn copy_alone(stage: &Stage, devices: u64, messages: u64) -> Outcome<Round> 
 
 /// The same in batches of this many rows.
 pub fn copy_rows(stage: &Stage, devices: u64, messages: u64, batch: u64) -> Outcome<Round> {
-    let before = stage.postgres.cpu();
+    let before = stage.postgres.settled_cpu();
     let begun = Instant::now();
     let arguments = [
         "copy".to_owned(),
@@ -193,7 +193,7 @@ pub fn copy_rows(stage: &Stage, devices: u64, messages: u64, batch: u64) -> Outc
     ];
     Stage::yardstick(&arguments)?.finish()?;
     let rate = messages as f64 / begun.elapsed().as_secs_f64();
-    let database = (stage.postgres.cpu() - before) as f64 / messages as f64;
+    let database = (stage.postgres.settled_cpu() - before) as f64 / messages as f64;
     Ok(Round { rate, database, ..Round::default() })
 }
 
@@ -301,14 +301,12 @@ impl Taker {
         let socket = stage.socket.display().to_string();
         let by_tcp = stage.database_url(Some(stage.tcp_port));
         let settings = match load.way {
-            Way::Usual | Way::Engine => vec![],
+            Way::Usual | Way::Engine | Way::Slowed(1) => vec![],
             Way::Watched => consoles.map(Consoles::settings).unwrap_or_default(),
             Way::Forwarded | Way::Outage => other.map(OtherBroker::setting).into_iter().collect(),
             Way::Tokens => vec![("CERT_AUTH_ENABLED", "0"), ("REQUIRE_TOKEN", "1")],
             Way::Tcp => vec![("DATABASE_URL", by_tcp.as_str())],
-            Way::Lanes => vec![("WRITER_LANES", "2")],
-            Way::Slowed(1) => vec![],
-            Way::Slowed(_) => vec![("WRITER_LANES", "2")],
+            Way::Lanes | Way::Slowed(_) => vec![("WRITER_LANES", "2")],
             Way::Api | Way::Asked => asking::OPEN.to_vec(),
         };
         Ok(match consumer {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::consoles;
+use crate::draining;
 use crate::engines::{self, Engines};
 use crate::hooks;
 use crate::links;
@@ -92,6 +93,7 @@ pub fn sets(engines: &Engines, extent: Extent) -> Vec<Set> {
     sets.extend(way_back::sets(extent, full));
     sets.extend(links::sets(extent, full));
     sets.extend(consoles::sets(extent, full));
+    sets.extend(draining::sets(extent, full));
     sets.extend(registry::sets());
     sets.extend(engines::sets(engines, extent, full));
     if extent.grow > 0 {
@@ -223,6 +225,7 @@ pub fn targets(measured: &Measured) -> Vec<Target> {
     targets.extend(way_back::targets(measured));
     targets.extend(links::targets(measured));
     targets.extend(consoles::targets(measured));
+    targets.extend(draining::targets(measured));
     targets.extend(registry::targets(measured));
     targets.extend(engines::targets(measured));
     targets.push(most(

@@ -188,6 +188,19 @@ impl Server {
     pub fn cpu(&self) -> u64 {
         self.processes.iter().map(|process| cpu_with_children(*process)).sum()
     }
+
+    /// The same once the processes of closed connections have ended: one that ends between two looks
+    /// is in neither.
+    pub fn settled_cpu(&self) -> u64 {
+        let (mut most, mut equal) = (0, 0);
+        while equal < 5 {
+            thread::sleep(Duration::from_millis(50));
+            let now = self.cpu();
+            equal = if now > most { 0 } else { equal + 1 };
+            most = most.max(now);
+        }
+        most
+    }
 }
 
 impl Daemon {

@@ -97,13 +97,7 @@ async fn change(
     yes: bool,
     output: OutputFormat,
 ) -> Result<Exit, Failure> {
-    let plan = match change::plan(&operator.database, change).await {
-        Ok(plan) => plan,
-        Err(LayoutRefusal::Outage(error)) => return Err(outage(&error)),
-        Err(refusal) => {
-            return Err(Failure::new(Exit::Negative, format!("nothing was changed: {refusal}")));
-        }
-    };
+    let plan = change::plan(&operator.database, change).await.map_err(unchanged)?;
     let mut lines: Vec<(&str, String)> =
         plan.statements.iter().map(|statement| ("SQL", format!("{statement};"))).collect();
     lines.push(("Rows", format!("about {}", plan.rows)));
@@ -113,7 +107,7 @@ async fn change(
             LayoutChange::Hypertable { .. } => "store.hypertable",
         };
         let applied = change::apply(&operator.database, &plan, &operator.actor, action).await;
-        applied.map_err(|error| outage(&error))?;
+        applied.map_err(unchanged)?;
         lines.push(("Changed", "yes; restart the daemons".to_owned()));
     }
     let value = json!({ "statements": plan.statements, "rows": plan.rows, "changed": yes });
@@ -122,4 +116,11 @@ async fn change(
         eprintln!("Nothing was changed. Writers wait while the rows move; add --yes to change it.");
     }
     Ok(done)
+}
+
+fn unchanged(refusal: LayoutRefusal) -> Failure {
+    match refusal {
+        LayoutRefusal::Outage(error) => outage(&error),
+        refusal => Failure::new(Exit::Negative, format!("nothing was changed: {refusal}")),
+    }
 }

@@ -5,6 +5,8 @@
 
 mod citus;
 mod cluster;
+mod migrations;
+mod readers;
 mod timescale;
 
 use serde_json::Value;
@@ -14,6 +16,8 @@ use sluice::domain::ports::Sink;
 use sluice::domain::time::Timestamp;
 use sluice::store::connection::database::Database as Store;
 use sluice::store::reads::telemetry::{self, RowOrder, TelemetryRange};
+use sluice::store::schema::partition_report::PartitionReport;
+use sluice::store::schema::partitions::maintain;
 use sluice::store::schema::retention::Retention;
 use sluice::telemetry::metrics::Metrics;
 
@@ -101,6 +105,24 @@ async fn every_reading_of_telemetry_answers(store: &Store) {
     }
     let step = std::time::Duration::from_hours(1);
     telemetry::buckets(pool, &range, "t", step).await.unwrap();
+}
+
+/// Five days on, both tables are kept: their days are there, and what is past its retention is gone.
+async fn both_tables_are_kept(store: &Store, database: &Database<'_>) -> PartitionReport {
+    database.query(
+        "INSERT INTO quarantine_events (id, quarantined_at, received_at, topic, reason, detail, payload, message_id)
+         SELECT gen_random_uuid(), now() - make_interval(days => age), now(), 't', 'TOPIC_INVALID', 'd', '', gen_random_uuid()
+         FROM unnest(ARRAY[0, 4, 7, 12]) AS age",
+    );
+    let report = maintain(store.pool(), KEEP_TEN, in_days(5)).await.unwrap();
+    assert!(report.failed.is_empty() && report.missing.is_empty(), "{report:?}");
+    let last = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'quarantine_events'::regclass AND inhrelid::regclass::text =
+        'quarantine_events_' || to_char(now() AT TIME ZONE 'UTC' + INTERVAL '5 days', 'YYYYMMDD')";
+    assert_eq!(database.value(last), "1");
+    let kept = "SELECT string_agg(DISTINCT (now()::date - quarantined_at::date)::text, ' ') FROM quarantine_events
+        WHERE topic = 't'";
+    assert_eq!(database.value(kept), "0 4");
+    report
 }
 
 /// What a login of a tenant's dashboard sees of `relation`; `Err` if it may not read it.

@@ -27,6 +27,8 @@ mod shadows;
 mod state;
 mod taken;
 
+pub use releases::migrate_to;
+
 use bytes::Bytes;
 use sluice::config::secret::Secret;
 use sluice::config::sections::database::{DatabaseConfig, ExpectedEngine};

@@ -3,7 +3,7 @@
 //! It never waits for Postgres: connections open on first use, so the daemon starts without it.
 
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -37,6 +37,8 @@ pub struct Database {
     /// `plain` and `bounded` without TLS, once it was preferred and the certificate cannot be read.
     unencrypted: Arc<OnceLock<(PgConnectOptions, PgConnectOptions)>>,
     pool: PgPool,
+    /// All pools of this database: none tries TLS again after one connection could not read the certificate.
+    pools: Arc<Mutex<Vec<PgPool>>>,
     metrics: StoreMetrics,
     expected: ExpectedEngine,
     columnstore_after_days: Option<u32>,
@@ -77,11 +79,13 @@ impl Database {
             .acquire_timeout(ACQUIRE_PATIENCE)
             .connect_lazy_with(bounded.clone());
         let (unencrypted, engine) = (Arc::default(), LastEngine::default());
+        let pools = Arc::new(Mutex::new(vec![pool.clone()]));
         Ok(Self {
             plain,
             bounded,
             unencrypted,
             pool,
+            pools,
             metrics,
             expected: config.store_engine,
             columnstore_after_days: config.columnstore_after_days,
@@ -106,6 +110,7 @@ impl Database {
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_PATIENCE)
             .connect_lazy_with(bounded.clone());
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
         Self { plain, bounded, unencrypted: Arc::default(), pool, ..self.clone() }
     }
 
@@ -146,7 +151,9 @@ impl Database {
         let session = WriterConnection::open(self.unbounded_options()).await?;
         if let Some(why) = session.fallback() {
             let options = (without_tls(&self.plain), without_tls(&self.bounded));
-            self.pool.set_connect_options(options.1.clone());
+            for pool in &*self.pools.lock().unwrap_or_else(PoisonError::into_inner) {
+                pool.set_connect_options(without_tls(&pool.connect_options()));
+            }
             if self.unencrypted.set(options).is_ok() {
                 tracing::warn!(
                     "the TLS certificate of Postgres cannot be read: {why}; Sluice connects without TLS, \
@@ -156,6 +163,14 @@ impl Database {
             }
         }
         Ok(session)
+    }
+
+    /// Connects once, so that the pool knows whether it can use TLS. A failure is of no interest here: the next statement
+    /// meets it, too.
+    pub(crate) async fn try_connection(&self) {
+        if let Ok(session) = self.connect().await {
+            session.close().await;
+        }
     }
 
     /// Reads the engine and remembers it.

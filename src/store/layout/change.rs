@@ -10,6 +10,7 @@ use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
 use crate::store::connection::engine::{EngineKind, StoreEngine, TelemetryLayout};
 use crate::store::error::StoreError;
+use crate::store::layout::open_functions;
 use crate::store::registry::audit::{self, Actor, Entry};
 
 /// How long the change waits for the writers; they wait behind it, and then until it is done.
@@ -34,10 +35,10 @@ const HAS_READER: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 's
 const OTHER_READERS: &str = "SELECT string_agg(coalesce(r.rolname, 'PUBLIC'), ', ' ORDER BY r.rolname) \
     FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
     WHERE c.oid = to_regclass('telemetry') AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner \
-        AND r.rolname IS DISTINCT FROM 'sluice_reader' AND r.rolsuper IS NOT TRUE";
+        AND r.rolname IS DISTINCT FROM 'sluice_reader' AND r.rolsuper IS NOT TRUE AND r.rolbypassrls IS NOT TRUE";
 
-/// An estimate by the planner's statistics: counting a large table takes longer than the change.
-const ROWS: &str = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class \
+/// An estimate by the server's statistics: counting a large table takes longer than the change.
+const ROWS: &str = "SELECT coalesce(sum(greatest(reltuples, pg_stat_get_live_tuples(oid))), 0)::bigint FROM pg_class \
     WHERE oid = to_regclass('telemetry') OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('telemetry'))";
 
 /// What an operator orders.
@@ -58,7 +59,9 @@ pub enum LayoutChange {
 /// A change that can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayoutPlan {
-    /// The statements, in order.
+    /// The layout that they change.
+    pub before: TelemetryLayout,
+    /// The statements, in order. The first one locks the table.
     pub statements: Vec<String>,
     /// About how many rows move.
     pub rows: i64,
@@ -99,7 +102,8 @@ pub enum LayoutRefusal {
     /// Citus has no node for rows.
     #[error(
         "Citus has no node that takes rows: run SELECT citus_add_node('<host>', 5432) for each worker, or on \
-        one machine SELECT citus_set_node_property('<host>', 5432, 'shouldhaveshards', true)"
+        one machine SELECT citus_set_coordinator_host('<host>', 5432), and then \
+        SELECT citus_set_node_property('<host>', 5432, 'shouldhaveshards', true)"
     )]
     NoNodes,
     /// Two-phase commit is off.
@@ -114,6 +118,12 @@ pub enum LayoutRefusal {
         their tenant: REVOKE SELECT ON telemetry from them, and make them members of sluice_reader"
     )]
     OtherReaders(String),
+    /// A dashboard could drop the rows of all tenants.
+    #[error(
+        "this version of Timescale lets every login drop a chunk, a tenant's dashboard included: update it to \
+        2.29.1 or later, or run as a superuser in this database: {0}"
+    )]
+    OpenFunctions(String),
     /// The licence excludes the columnstore.
     #[error(
         "timescaledb.license is {0}, which has no columnstore: set it to timescale (free to use, not to sell \
@@ -141,7 +151,7 @@ pub async fn plan(database: &Database, change: LayoutChange) -> Result<LayoutPla
         }
     };
     let rows = sqlx::query_scalar(ROWS).fetch_one(&mut *connection).await.map_err(outage)?;
-    Ok(LayoutPlan { statements, rows })
+    Ok(LayoutPlan { before: engine.layout, statements, rows })
 }
 
 /// Runs the statements of a plan in one transaction, with an entry in the audit log.
@@ -150,22 +160,32 @@ pub async fn apply(
     plan: &LayoutPlan,
     actor: &Actor,
     action: &'static str,
-) -> Result<(), Outage> {
-    let mut session = database.connect().await?;
+) -> Result<(), LayoutRefusal> {
+    let mut session = database.connect().await.map_err(Outage::from)?;
     let applied = async {
         let mut transaction = session.connection.begin().await?;
         sqlx::query(LOCK_PATIENCE).execute(&mut *transaction).await?;
-        for statement in &plan.statements {
+        for (number, statement) in plan.statements.iter().enumerate() {
             sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut *transaction).await?;
+            // A command that held the lock before has perhaps made the same change.
+            if number == 0 {
+                let now = StoreEngine::read(&mut transaction, database.expected_engine()).await?;
+                if now.layout != plan.before {
+                    return Ok(Some(now.layout));
+                }
+            }
         }
         let detail = json!({ "rows": plan.rows, "statements": plan.statements });
         let entry = Entry { actor, action, tenant: None, device: None, detail };
         audit::record(&mut transaction, entry).await?;
-        transaction.commit().await
+        transaction.commit().await.map(|()| None)
     };
-    applied.await.map_err(outage)?;
+    let changed_meanwhile = applied.await.map_err(outage)?;
     session.close().await;
-    database.read_engine().await.map(drop)
+    if let Some(layout) = changed_meanwhile {
+        return Err(LayoutRefusal::Done(layout.text()));
+    }
+    Ok(database.read_engine().await.map(drop)?)
 }
 
 // === the statements ===
@@ -176,6 +196,8 @@ fn spread(shards: u32) -> Vec<String> {
         format!(
             "SELECT create_distributed_table('telemetry', 'device_id', shard_count => {shards})"
         ),
+        // The coordinator keeps the rows that it copied, and nothing reads them.
+        "SELECT truncate_local_data_after_distributing_table('telemetry')".to_owned(),
     ]
 }
 
@@ -271,8 +293,12 @@ async fn refuse_hypertable(
         refuse_unknown(&mut *connection).await?;
     }
     let others: Option<String> =
-        sqlx::query_scalar(OTHER_READERS).fetch_one(connection).await.map_err(outage)?;
-    others.map_or(Ok(()), |roles| Err(LayoutRefusal::OtherReaders(roles)))
+        sqlx::query_scalar(OTHER_READERS).fetch_one(&mut *connection).await.map_err(outage)?;
+    if let Some(roles) = others {
+        return Err(LayoutRefusal::OtherReaders(roles));
+    }
+    let revocation = open_functions::revocation(connection).await.map_err(outage)?;
+    revocation.map_or(Ok(()), |statement| Err(LayoutRefusal::OpenFunctions(statement)))
 }
 
 async fn refuse_unknown(connection: &mut PgConnection) -> Result<(), LayoutRefusal> {

@@ -5,8 +5,9 @@
 use crate::domain::finding::Finding;
 use crate::domain::ports::Outage;
 use crate::store::connection::database::Database;
-use crate::store::connection::engine::{EngineKind, TelemetryLayout};
+use crate::store::connection::engine::{EngineKind, StoreEngine, TelemetryLayout};
 use crate::store::connection::writer_connection::answer;
+use crate::store::layout::open_functions;
 
 const NODES_AWAY: &str = "SELECT nodename || ':' || nodeport FROM pg_dist_node WHERE NOT isactive AND noderole = 'primary'";
 
@@ -39,6 +40,7 @@ pub(crate) async fn findings(database: &Database) -> Result<Vec<Finding>, Outage
             ));
         }
     }
+    findings.extend(open_to_each_login(database, &engine).await?);
     if database.columnstore_after_days().is_some() && engine.layout != TelemetryLayout::Columnstore
     {
         findings.push(Finding::warning(
@@ -47,4 +49,31 @@ pub(crate) async fn findings(database: &Database) -> Result<Vec<Finding>, Outage
         ));
     }
     Ok(findings)
+}
+
+/// What a dashboard may do beyond reading. A plain table in a database with Timescale has no chunks.
+async fn open_to_each_login(
+    database: &Database,
+    engine: &StoreEngine,
+) -> Result<Option<Finding>, Outage> {
+    if engine.kind == EngineKind::Plain || engine.layout == TelemetryLayout::Partitioned {
+        return Ok(None);
+    }
+    let read = async {
+        let mut connection = database.pool().acquire().await?;
+        open_functions::revocation(&mut connection).await
+    };
+    let Some(statement) = answer(read).await? else { return Ok(None) };
+    Ok(Some(if engine.kind == EngineKind::Timescale {
+        Finding::error(
+            "members of sluice_reader can drop and freeze the chunks of all tenants: this version of Timescale \
+            does not check who calls",
+            format!("update Timescale to 2.29.1 or later, or run as a superuser: {statement}"),
+        )
+    } else {
+        Finding::warning(
+            "members of sluice_reader can call functions of Citus that end the server or change its metadata",
+            format!("run as a superuser on each node: {statement}"),
+        )
+    }))
 }

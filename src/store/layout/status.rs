@@ -14,9 +14,11 @@ use crate::store::schema::open_readers;
 const PARTITIONS: &str = "SELECT count(*), coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint \
     FROM pg_inherits WHERE inhparent = to_regclass('telemetry')";
 
+/// The size of the parent alone is 0.
 const SHARDS: &str = "SELECT (SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = to_regclass('telemetry')), \
     (SELECT count(*) FROM pg_dist_node WHERE isactive AND shouldhaveshards AND noderole = 'primary'), \
-    citus_total_relation_size('telemetry')";
+    (SELECT coalesce(sum(citus_total_relation_size(inhrelid)), 0)::bigint FROM pg_inherits \
+        WHERE inhparent = to_regclass('telemetry'))";
 
 const CHUNKS: &str = "SELECT count(*), count(*) FILTER (WHERE is_compressed), hypertable_size('telemetry') \
     FROM timescaledb_information.chunks \

@@ -11,16 +11,16 @@ use crate::domain::ports::Outage;
 use crate::store::connection::engine::TelemetryLayout;
 use crate::store::connection::writer_connection::answer;
 
-/// `whole`: the table has policies, and its chunks get only the grants on all columns. The owner reads
-/// anyway. What `sluice_reader` itself may read is another finding.
+/// `whole`: the table has policies, and its chunks get only the grants on all columns. The owner and a
+/// role with BYPASSRLS read anyway. What `sluice_reader` itself may read is another finding.
 const OPEN_TO: &str = "WITH open AS ( \
         SELECT c.oid, c.relacl, c.relowner, c.relrowsecurity AS whole FROM pg_class c \
         WHERE c.oid = to_regclass('telemetry') AND ($1 OR NOT c.relrowsecurity) \
         UNION ALL SELECT c.oid, c.relacl, c.relowner, false FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid \
         WHERE i.inhparent = to_regclass('telemetry') AND NOT c.relrowsecurity), \
     dashboards AS ( \
-        SELECT m.rolname::text AS name FROM pg_roles m WHERE NOT m.rolsuper AND m.rolname <> 'sluice_reader' \
-            AND pg_has_role(m.oid, 'sluice_reader', 'MEMBER') AND EXISTS ( \
+        SELECT m.rolname::text AS name FROM pg_roles m WHERE NOT m.rolsuper AND NOT m.rolbypassrls \
+            AND m.rolname <> 'sluice_reader' AND pg_has_role(m.oid, 'sluice_reader', 'MEMBER') AND EXISTS ( \
                 SELECT FROM open o WHERE NOT pg_has_role(m.oid, o.relowner, 'MEMBER') AND CASE WHEN o.whole \
                     THEN has_table_privilege(m.oid, o.oid, 'SELECT') AND NOT has_table_privilege('sluice_reader', o.oid, 'SELECT') \
                     ELSE has_any_column_privilege(m.oid, o.oid, 'SELECT') \
@@ -33,6 +33,7 @@ const OPEN_TO: &str = "WITH open AS ( \
     UNION SELECT coalesce(r.rolname::text, 'PUBLIC'), coalesce(pg_has_role(r.oid, 'sluice_reader', 'MEMBER'), false) \
         FROM granted g LEFT JOIN pg_roles r ON r.oid = g.grantee \
         WHERE g.grantee <> g.relowner AND r.rolname IS DISTINCT FROM 'sluice_reader' AND r.rolsuper IS NOT TRUE \
+            AND r.rolbypassrls IS NOT TRUE \
     ORDER BY 1 LIMIT 100";
 
 /// A role that reads the rows of all tenants.

@@ -305,7 +305,7 @@ fn readers_that_see_too_much_or_nothing_are_said() {
     );
     database.query(&format!(
         "ALTER TABLE device_state DISABLE ROW LEVEL SECURITY; REVOKE SELECT ON audit_log FROM sluice_reader;
-         GRANT SELECT ON {day}, devices TO sluice_reader"
+         GRANT SELECT ON {day}, devices TO sluice_reader; GRANT CREATE ON SCHEMA public TO PUBLIC"
     ));
     let settings = settings(&broker, &database);
     let (code, report) = doctor(&settings);
@@ -317,6 +317,12 @@ fn readers_that_see_too_much_or_nothing_are_said() {
         &["device_state", "each tenant sees the rows of all tenants", "sluice_bind_reader"],
     );
     found(&report, "readers", "error", &[&day, "devices.provision_token_hash", "REVOKE"]);
+    found(
+        &report,
+        "readers",
+        "error",
+        &["may create functions", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"],
+    );
     found(&report, "readers", "warning", &["audit_log", "sluice_bind_reader"]);
     database.query("ALTER ROLE sluice_reader RENAME TO another");
     let (_, report) = doctor(&settings);

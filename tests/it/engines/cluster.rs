@@ -39,7 +39,15 @@ impl Nodes {
 
     /// The database of the coordinator, with the schema of Sluice; the workers know it.
     pub fn database(&self) -> Database<'_> {
-        let database = self.coordinator.database();
+        self.joined(self.coordinator.database())
+    }
+
+    /// The same with nothing in it.
+    pub fn empty_database(&self) -> Database<'_> {
+        self.joined(self.coordinator.empty_database())
+    }
+
+    fn joined<'a>(&'a self, database: Database<'a>) -> Database<'a> {
         database.query("SELECT pg_reload_conf()");
         database.query("CREATE EXTENSION citus");
         let port = self.coordinator.port();

@@ -64,7 +64,7 @@ fn releases() -> Vec<(String, i64, String)> {
 }
 
 /// Makes the schema as it was after this migration.
-async fn migrate_to(database: &Database<'_>, last: i64) {
+pub async fn migrate_to(database: &Database<'_>, last: i64) {
     let all = Migrator::new(root("migrations")).await.unwrap();
     let earlier = all.iter().filter(|one| one.version <= last).cloned().collect();
     let then = Migrator { migrations: Cow::Owned(earlier), ..Migrator::DEFAULT };

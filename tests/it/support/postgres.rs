@@ -63,7 +63,9 @@ impl Postgres {
 
     /// Whether the server has this library, as `shared_preload_libraries` finds it.
     pub fn has_library(file: &str) -> bool {
-        programs().parent().is_some_and(|dir| dir.join("lib").join(file).is_file())
+        // The programs of another release are behind a link, and its libraries are not beside the link.
+        let real = programs().canonicalize().unwrap();
+        real.parent().is_some_and(|dir| dir.join("lib").join(file).is_file())
     }
 
     /// A fresh database with the schema in place.

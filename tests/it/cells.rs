@@ -13,3 +13,4 @@ mod passwords;
 mod refusals;
 mod renewal;
 mod restored;
+mod shown;

@@ -170,6 +170,7 @@ pub async fn run(
         readiness.clone(),
     )
     .showing(settings)
+    .watching_cells(metrics.cells.clone())
     .tailing(LiveDesk::new(metrics.live.clone(), stop.clone()));
     let daemon = Daemon {
         config,

@@ -28,6 +28,7 @@ mod access;
 mod assets;
 mod audit;
 mod authority;
+mod cells;
 mod certificates;
 mod choose;
 pub(crate) mod csv;
@@ -96,6 +97,7 @@ fn pages() -> Router<ConsoleState> {
         .merge(jump::routes())
         .merge(certificates::routes())
         .merge(authority::routes())
+        .merge(cells::routes())
         .merge(access::routes())
         .merge(live::routes())
         .merge(doctor::routes())

@@ -67,6 +67,7 @@ pub(crate) use views::access::{
 pub(crate) use views::authority::{
     AuthorityView, CertificateExpiryView, CrlStatusView, ShownCertificateView,
 };
+pub(crate) use views::cells::{CellAuthorityView, CellsView, RegisteredCellView};
 pub(crate) use views::certificates::{CertificateDetailView, CertificateView};
 pub(crate) use views::commands::CommandView;
 pub(crate) use views::dead_letters::{DeadLetterSummaryView, DeadLetterView, TenantLinkView};

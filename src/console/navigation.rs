@@ -15,6 +15,7 @@ pub(crate) enum NavPage {
     Access,
     Audit,
     Ca,
+    Cells,
     Links,
     Settings,
     Doctor,
@@ -39,7 +40,7 @@ pub(crate) struct NavEntry {
 
 /// The entries of the navigation, in its order.
 #[rustfmt::skip]
-pub(crate) const NAVIGATION: [NavEntry; 12] = [
+pub(crate) const NAVIGATION: [NavEntry; 13] = [
     entry(NavPage::Overview, "Overview", "/console", 'o'),
     entry(NavPage::Devices, "Devices", "/console/devices", 'd'),
     entry(NavPage::Certificates, "Certificates", "/console/certificates", 'c'),
@@ -48,6 +49,7 @@ pub(crate) const NAVIGATION: [NavEntry; 12] = [
     entry(NavPage::Access, "Access", "/console/access", 'a'),
     entry(NavPage::Audit, "Audit", "/console/audit", 'u'),
     entry(NavPage::Ca, "CA and CRL", "/console/ca", 'r').minor(),
+    entry(NavPage::Cells, "Cells", "/console/cells", 'e').minor(),
     entry(NavPage::Links, "Links", "/console/links", 'n').minor(),
     entry(NavPage::Doctor, "Doctor", "/console/doctor", 'h').minor(),
     entry(NavPage::Settings, "Settings", "/console/settings", 's').minor().for_role(CallerRole::Admin),

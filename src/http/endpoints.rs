@@ -4,13 +4,14 @@
 //! Read it in the order of the resources: [`tenants`], [`device_list`], [`devices`], [`telemetry`], [`quarantine`],
 //! [`quarantine_facets`], [`replays`],
 //! [`links`], [`dead_letters`], [`explain`], [`enrolment_codes`], [`certificate_list`], [`certificates`],
-//! [`revocations`], [`ca`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
+//! [`revocations`], [`ca`], [`cells`], [`authority`], [`commands`], [`command_batches`], [`shadows`], [`me`],
 //! [`operators`], [`audit`], [`settings`], [`access`], [`doctor`], [`live`], [`drain`]. An endpoint contains no SQL.
 
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod ca;
+pub(crate) mod cells;
 pub(crate) mod certificate_list;
 pub(crate) mod certificates;
 pub(crate) mod command_batches;

@@ -8,6 +8,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod cells;
 pub(crate) mod certificates;
 pub(crate) mod commands;
 pub(crate) mod dead_letters;

@@ -13,6 +13,8 @@ metrics! {
         lag_seconds: Gauge("sluice_registry_lag_seconds"),
         /// In a cell: 1 while the registry answers and the subscription runs; 0 elsewhere.
         connected: IntGauge("sluice_registry_connected"),
+        /// In a cell: 1 when its copy has what the registry has lost, as after a restored backup; 0 elsewhere.
+        registry_older: IntGauge("sluice_registry_older"),
         /// At a registry: seconds since the Sluice of each cell last wrote to it.
         seen_seconds: GaugeVec("sluice_cell_seen_seconds", ["cell"]),
         /// At a registry: bytes of WAL that it keeps for each cell.
@@ -46,10 +48,12 @@ impl CellMetrics {
         self.is_cell.set(0);
         self.lag_seconds.set(0.0);
         self.connected.set(0);
+        self.registry_older.set(0);
     }
 
     /// This database is a cell.
-    pub fn show_cell(&self, lag_seconds: f64, is_connected: bool) {
+    pub fn show_cell(&self, lag_seconds: f64, is_connected: bool, is_registry_older: bool) {
+        self.registry_older.set(i64::from(is_registry_older));
         self.is_cell.set(1);
         self.lag_seconds.set(lag_seconds);
         self.connected.set(i64::from(is_connected));

@@ -10,12 +10,13 @@ use super::databases::{AdminArgs, failed, registry_url};
 use crate::clock;
 use crate::command::context::{CommandContext, outage, printed};
 use crate::command::failure::{Exit, Failure};
-use crate::command::table::{OutputFormat, fields, rows};
+use crate::command::table::{OutputFormat, fields, note, rows};
 use crate::command::text::{NONE, moment, moment_or_none};
 use crate::config::Config;
 use crate::domain::ports::Outage;
 use crate::domain::time::Timestamp;
 use crate::store::cells::CellError;
+use crate::store::cells::age::{self, Newer, older_registry};
 use crate::store::cells::cell_side::{self, SubscriptionState};
 use crate::store::cells::contents::TableContent;
 use crate::store::cells::membership::{self, CellRole, Membership};
@@ -32,6 +33,7 @@ const ECHO_PERIOD: Duration = Duration::from_millis(10);
 struct RegistryView {
     cell: Option<CellOverview>,
     counts: Vec<TableContent>,
+    link: RegistryLink,
 }
 
 /// Runs the command.
@@ -47,6 +49,15 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
             let cells = registry_side::overview(pool).await.map_err(|why| outage(&why))?;
             let headings = ["CELL", "SEEN", "CONNECTED", "WAL", "BEHIND", "WAL KEPT"];
             rows(output, &headings, &cells, of_registry)?;
+            for cell in &cells {
+                if let Some(fault) = cell.slot_fault() {
+                    note!(
+                        "Cell {} cannot catch up: {fault}. In the cell, run `sluice cell leave --force`, then `sluice cell join \
+                         --replace`.",
+                        cell.cell_id
+                    );
+                }
+            }
             let is_wrong = cells.iter().any(|cell| cell.slot_fault().is_some() || !cell.is_active);
             Ok(if is_wrong { Exit::Negative } else { Exit::Done })
         }
@@ -59,9 +70,8 @@ pub async fn run(config: &Config, output: OutputFormat) -> Result<Exit, Failure>
 // --- private helpers ---
 
 fn of_registry(cell: &CellOverview) -> Vec<String> {
-    let wal = cell
-        .slot_fault()
-        .map_or_else(|| cell.wal_status.clone().unwrap_or_else(|| NONE.to_owned()), str::to_owned);
+    let no_slot = || "no slot".to_owned();
+    let wal = cell.wal_status.clone().filter(|_| cell.has_slot).unwrap_or_else(no_slot);
     vec![
         cell.cell_id.clone(),
         format!("{:.0} s ago", cell.seen_seconds),
@@ -84,20 +94,29 @@ async fn of_cell(
     let subscription = cell_side::subscription(pool, &membership.subscription)
         .await
         .map_err(|why| outage(&why))?;
-    let view = match registry_url(config) {
-        Ok(url) => ask(url, membership).await,
-        Err(failure) => Err(Outage(failure.message)),
-    };
     let (admin, source) = AdminArgs { admin_url_file: None }.url(config)?;
     let mut own = RegistryLink::open(&admin, "the cell's Postgres", source)
         .await
         .map_err(|why| failed(CellError::Outage(why)))?;
+    let known = cell_side::echo(pool, &membership.cell_id).await.map_err(|why| outage(&why))?;
+    let mut view = match registry_url(config) {
+        Ok(url) => ask(url, membership, known).await,
+        Err(failure) => Err(Outage(failure.message)),
+    };
     let counts = own.count(&schema).await.map_err(|why| outage(&why))?;
-    own.close().await;
-    let cell = view.as_ref().ok().and_then(|view| view.cell.as_ref());
+    let cell = view.as_ref().ok().and_then(|view| view.cell.clone());
     let (echo, lag_seconds) =
-        measure(database, &membership.cell_id, cell).await.map_err(|why| outage(&why))?;
-    let trouble = trouble(subscription.as_ref(), &view, membership);
+        measure(database, &membership.cell_id, cell.as_ref()).await.map_err(|why| outage(&why))?;
+    let newer = match &mut view {
+        Ok(view) => view.newer(&mut own, &schema, known).await.map_err(|why| outage(&why))?,
+        Err(_) => None,
+    };
+    own.close().await;
+    // What did not come back from the registry as it is now says nothing about the lag.
+    let lag_seconds =
+        if matches!(newer, Some(Newer::SignOfLife { .. })) { None } else { lag_seconds };
+    let older = membership.older_registry.clone().or(newer.map(|newer| newer.sentence()));
+    let trouble = trouble(subscription.as_ref(), &view, membership, older);
     let lines =
         lines(membership, subscription.as_ref(), &view, &counts, lag_seconds, trouble.as_ref());
     let value = json!({
@@ -138,14 +157,38 @@ async fn measure(
 async fn ask(
     url: &crate::config::secret::Secret,
     membership: &Membership,
+    known: Option<DateTime<Utc>>,
 ) -> Result<RegistryView, Outage> {
     let mut link = RegistryLink::open_registry(url).await?;
     let schema = link.facts().await?.schema.unwrap_or_default();
-    link.beat(&membership.cell_id).await?;
+    link.beat(&membership.cell_id, known).await?;
     let cell = link.overview_of(&membership.cell_id).await?;
     let counts = link.count(&schema).await?;
-    link.close().await;
-    Ok(RegistryView { cell, counts })
+    Ok(RegistryView { cell, counts, link })
+}
+
+// === impl RegistryView ===
+
+impl RegistryView {
+    /// What the copy has and the registry lacks. `known` came back before the registry was asked.
+    async fn newer(
+        &mut self,
+        own: &mut RegistryLink,
+        schema: &str,
+        known: Option<DateTime<Utc>>,
+    ) -> Result<Option<Newer>, Outage> {
+        let Some(cell) = &self.cell else { return Ok(None) };
+        if let Some(newer) = cell.is_older_than(known) {
+            return Ok(Some(newer));
+        }
+        let found = age::newer_in_cell(own, &mut self.link, schema).await?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        // A deletion at the registry may have been on its way.
+        sleep(ECHO_PATIENCE).await;
+        age::newer_in_cell(own, &mut self.link, schema).await
+    }
 }
 
 /// What a person must do something about.
@@ -153,9 +196,10 @@ fn trouble(
     subscription: Option<&SubscriptionState>,
     view: &Result<RegistryView, Outage>,
     membership: &Membership,
+    older: Option<String>,
 ) -> Option<String> {
     let join_again = "run `sluice cell leave --force`, then `sluice cell join --replace`";
-    match (view, subscription) {
+    let found = match (view, subscription) {
         (_, None) => Some(format!("the subscription does not exist: {join_again}")),
         (Err(Outage(why)), _) => Some(format!("{why}; this cell decides by its copy")),
         (Ok(RegistryView { cell: None, .. }), _) => {
@@ -168,6 +212,12 @@ fn trouble(
             }
             None => None,
         },
+    };
+    let older = older.map(|why| older_registry(&membership.registry, &why));
+    match (older, found) {
+        (None, found) => found,
+        (Some(older), None) => Some(format!("{older}: {join_again}")),
+        (Some(older), Some(found)) => Some(format!("{older}; {found}")),
     }
 }
 

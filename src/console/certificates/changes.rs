@@ -32,6 +32,9 @@ pub(super) struct SuccessorForm {
     days: String,
     #[serde(default)]
     grace_hours: String,
+    /// The authority of a cell; empty: the one that issued the old certificate.
+    #[serde(default)]
+    authority: String,
 }
 
 /// The form of a revocation.
@@ -164,6 +167,9 @@ impl SuccessorForm {
                 PageError::bad_request(format!("`{name}` expects a whole number, not {text:?}"))
             })?;
             order.insert(name.to_owned(), number.into());
+        }
+        if !self.authority.trim().is_empty() {
+            order.insert("authority".to_owned(), self.authority.trim().into());
         }
         Ok(order)
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use crate::console::cells::authority_names;
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, shell_quoted};
@@ -35,6 +36,8 @@ struct CodesPage {
     tenants: Vec<String>,
     tenant: String,
     codes: Vec<EnrolmentCodeView>,
+    /// The authorities of cells that may sign.
+    authorities: Vec<String>,
     pager: Pager,
 }
 
@@ -59,6 +62,9 @@ pub(super) struct CodeForm {
     expires: String,
     #[serde(default)]
     site_id: String,
+    /// The authority of a cell; empty: the own one.
+    #[serde(default)]
+    authority: String,
     /// Present if the code adds devices that are not registered.
     #[serde(default)]
     adds_devices: String,
@@ -99,7 +105,9 @@ pub(super) async fn show(
         (frame.same_by(&command, "GET", &target), page)
     };
     let pager = Pager::new(CODES, &query, page.items.len(), page.next.as_deref());
-    Ok(WebPage(CodesPage { frame, tenants, tenant, codes: page.items, pager }).into_response())
+    let authorities = authority_names(&console, &visit).await;
+    let codes = page.items;
+    Ok(WebPage(CodesPage { frame, tenants, tenant, codes, authorities, pager }).into_response())
 }
 
 pub(super) async fn make(
@@ -151,7 +159,9 @@ impl CodeForm {
                 })?;
             order.insert("max_uses".to_owned(), uses.into());
         }
-        for (name, text) in [("expires", &self.expires), ("site_id", &self.site_id)] {
+        for (name, text) in
+            [("expires", &self.expires), ("site_id", &self.site_id), ("authority", &self.authority)]
+        {
             if !text.trim().is_empty() {
                 order.insert(name.to_owned(), text.trim().into());
             }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::chain::ChainPart;
 use super::listed::{CERTIFICATES, tone};
 use crate::clock;
+use crate::console::cells::authority_names;
 use crate::console::device_address::device_path;
 use crate::console::filters;
 use crate::console::frame::Frame;
@@ -39,6 +40,8 @@ pub(super) struct CertificatePage {
     base: String,
     device: String,
     of_device: String,
+    /// The authorities of cells that may sign a successor.
+    authorities: Vec<String>,
 }
 
 pub(super) async fn show(
@@ -80,6 +83,7 @@ pub(super) async fn show(
     } else if chain.is_some() {
         frame = frame.same_by("", "GET", &progress);
     }
+    let authorities = authority_names(&console, &visit).await;
     let search = format!("tenant:{} device:{}", row.tenant_id, row.device_id);
     Ok(WebPage(CertificatePage {
         frame,
@@ -87,6 +91,7 @@ pub(super) async fn show(
         device: device_path(&row.tenant_id, &row.device_id),
         of_device: PageQuery::from([("search", search.as_str()), ("sort", "end")])
             .href(CERTIFICATES),
+        authorities,
         chain,
         shown,
     }))

@@ -17,7 +17,7 @@ use super::route::{OkJson, Route, delete, get, patch, post, put, stream};
 use super::state::Api;
 use crate::domain::caller::CallerRole::{Admin, Operator, Viewer};
 use crate::http::endpoints::{
-    access, audit, authority, ca, certificate_list, certificates, command_batches, commands,
+    access, audit, authority, ca, cells, certificate_list, certificates, command_batches, commands,
     dead_letters, device_list, devices, doctor, drain, enrolment_codes, explain, links, live, me,
     operators, overview, quarantine, quarantine_facets, replays, revocations, settings, shadows,
     telemetry, tenants,
@@ -121,6 +121,7 @@ fn of_certificates() -> Vec<Route> {
 
         get("/api/v1/ca", "Show the authority that signs devices' certificates, and when it ends", authority::show_ca).for_role(Viewer, OfAll),
         get("/api/v1/crl", "Show the CRL, its file, and whether the broker enforces it", authority::show_crl).for_role(Viewer, OfAll),
+        get("/api/v1/cells", "Show the cells of this registry and their authorities, or the copy of the registry in this cell", cells::show).for_role(Viewer, Everything),
         get("/api/v1/ca-bundle", "Download the certificates of the authority that signs devices, in PEM", ca::bundle).public(),
         get("/crl.pem", "Download the certificate revocation list in PEM", ca::crl_pem).open(),
         get("/crl.der", "Download the certificate revocation list in DER", ca::crl_der).open(),

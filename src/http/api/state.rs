@@ -29,6 +29,7 @@ use crate::quarantine::replay_worker::ReplaySignal;
 use crate::registry::ActionContext;
 use crate::store::connection::database::Database;
 use crate::store::registry::audit::Actor;
+use crate::telemetry::cells::CellMetrics;
 use crate::telemetry::certificates::CertificateMetrics;
 use crate::telemetry::ingest::IngestMetrics;
 use crate::telemetry::pulse::Pulse;
@@ -57,6 +58,8 @@ pub struct Api {
     /// Counters of replayed messages.
     pub(crate) replay_metrics: IngestMetrics,
     pub(crate) certificate_metrics: CertificateMetrics,
+    /// What the watch of the registry found; `None`: none runs here.
+    pub(crate) cell_metrics: Option<CellMetrics>,
     /// What the daemon's metrics showed in the last hour.
     pub(crate) pulse: Pulse,
     pub(crate) readiness: Readiness,
@@ -103,6 +106,7 @@ impl Api {
             sessions,
             replay_metrics,
             certificate_metrics,
+            cell_metrics: None,
             pulse,
             readiness,
             fleet: FleetCache::default(),
@@ -123,6 +127,12 @@ impl Api {
     #[must_use]
     pub fn showing(self, settings: Vec<Effective>) -> Self {
         Self { settings: settings.into(), ..self }
+    }
+
+    /// With what the watch of the registry finds.
+    #[must_use]
+    pub fn watching_cells(self, metrics: CellMetrics) -> Self {
+        Self { cell_metrics: Some(metrics), ..self }
     }
 
     /// With the decisions of the spine.

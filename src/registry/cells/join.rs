@@ -117,6 +117,7 @@ pub async fn plan<'a>(
         registry_id: there.id.clone(),
         subscription,
         joined_at: crate::clock::now().to_utc(),
+        older_registry: None,
     };
     let makes_publication = !rights.has_publication;
     let mut warnings = warnings(&there);

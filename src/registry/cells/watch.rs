@@ -11,11 +11,13 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::age_check::AgeCheck;
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
 use crate::lifecycle::Readiness;
 use crate::lifecycle::health_reporter::{HealthReporter, HealthTexts};
+use crate::store::cells::age::older_registry;
 use crate::store::cells::cell_side;
 use crate::store::cells::membership::{self, CellRole, Membership};
 use crate::store::cells::registry_link::RegistryLink;
@@ -36,9 +38,9 @@ const ROUND_TIMEOUT: Duration = Duration::from_secs(20);
 /// A copy that is behind by more, in seconds, is a warning.
 pub const LAG_LIMIT: f64 = 30.0;
 /// The component of readiness, and its sentences.
-const COMPONENT: &str = "registry";
+pub(crate) const COMPONENT: &str = "registry";
 const HEALTH: HealthTexts = HealthTexts {
-    failed: "the copy of the registry is behind",
+    failed: "the copy of the registry is not current",
     action: "this cell decides by its copy",
     recovered: "the copy of the registry is current again",
 };
@@ -53,6 +55,7 @@ pub struct RegistryWatch {
     clock: Clock,
     health: HealthReporter,
     link: Option<RegistryLink>,
+    age: AgeCheck,
     /// The registry's clock when it last answered.
     registry_clock: Option<(DateTime<Utc>, Instant)>,
 }
@@ -66,6 +69,16 @@ struct CopyState {
     trouble: Option<String>,
     /// Whether the cell can never catch up.
     is_broken: bool,
+    /// What shows that the registry is older than the copy.
+    older: Option<String>,
+}
+
+/// What the registry says of this cell.
+#[derive(Debug)]
+struct BeatAnswer {
+    /// The sign of life; `None` when the registry has forgotten the last one.
+    beat: Option<DateTime<Utc>>,
+    seen: CellOverview,
 }
 
 // === impl RegistryWatch ===
@@ -80,8 +93,8 @@ impl RegistryWatch {
         clock: Clock,
     ) -> Self {
         let health = HealthReporter::log_only(COMPONENT, HEALTH);
-        let (link, registry_clock) = (None, None);
-        Self { database, url, metrics, readiness, clock, health, link, registry_clock }
+        let (link, registry_clock, age) = (None, None, AgeCheck::default());
+        Self { database, url, metrics, readiness, clock, health, link, age, registry_clock }
     }
 
     /// Runs until `stop` is cancelled.
@@ -160,25 +173,33 @@ impl RegistryWatch {
     /// One round in a cell. An error is one of the cell's own Postgres.
     async fn look(&mut self, membership: &Membership) -> Result<CopyState, Outage> {
         let sent_at = Instant::now();
-        let beat = self.beat(membership).await;
         let pool = self.database.pool().clone();
-        let mut echo = cell_side::echo(&pool, &membership.cell_id).await?;
-        if let Ok((beat, _)) = &beat {
-            while echo.is_none_or(|echo| echo < *beat) && sent_at.elapsed() < ECHO_PATIENCE {
-                sleep(ECHO_PERIOD).await;
-                echo = cell_side::echo(&pool, &membership.cell_id).await?;
-            }
+        let known = cell_side::echo(&pool, &membership.cell_id).await?;
+        let answer = self.beat(membership, known).await;
+        let mut echo = known;
+        let beat = answer.as_ref().ok().and_then(|answer| answer.beat);
+        while beat.is_some() && echo < beat && sent_at.elapsed() < ECHO_PATIENCE {
+            sleep(ECHO_PERIOD).await;
+            echo = cell_side::echo(&pool, &membership.cell_id).await?;
         }
         let subscription = cell_side::subscription(&pool, &membership.subscription).await?;
         let mut state = CopyState { lag_seconds: self.age(echo), ..CopyState::default() };
+        state.older.clone_from(&membership.older_registry);
         let is_running = subscription.as_ref().is_some_and(|state| state.is_running);
-        match beat {
-            Ok((beat, seen)) => {
-                if echo.is_some_and(|echo| echo >= beat) {
+        match answer {
+            Ok(BeatAnswer { beat, seen }) => {
+                let is_current = beat.is_some() && echo >= beat;
+                if is_current {
                     state.lag_seconds = sent_at.elapsed().as_secs_f64();
                 }
+                if state.older.is_none() {
+                    state.older = match seen.is_older_than(known) {
+                        Some(newer) => Some(newer.sentence()),
+                        None => self.compare(is_current).await,
+                    };
+                }
                 state.is_connected = is_running;
-                if let Some(fault) = seen.as_ref().and_then(CellOverview::slot_fault) {
+                if let Some(fault) = seen.slot_fault() {
                     state.is_broken = true;
                     state.trouble = Some(format!(
                         "{fault}: run `sluice cell leave --force`, then `sluice cell join --replace`"
@@ -197,28 +218,39 @@ impl RegistryWatch {
         Ok(state)
     }
 
-    /// Writes the sign of life, and reads what the registry says of this cell.
+    /// Writes the sign of life, and reads what the registry says of this cell. `echo` is the last one that
+    /// came back.
     async fn beat(
         &mut self,
         membership: &Membership,
-    ) -> Result<(DateTime<Utc>, Option<CellOverview>), Outage> {
+        echo: Option<DateTime<Utc>>,
+    ) -> Result<BeatAnswer, Outage> {
         let Some(url) = &self.url else {
             return Err(Outage("REGISTRY_URL is not set, so the lag is not measured".to_owned()));
         };
-        let mut link = match self.link.take() {
-            Some(link) => link,
-            None => RegistryLink::open_registry(url).await?,
+        let mut link = if let Some(link) = self.link.take() {
+            link
+        } else {
+            self.age.connected();
+            RegistryLink::open_registry(url).await?
         };
-        let Some(beat) = link.beat(&membership.cell_id).await? else {
+        let beat = link.beat(&membership.cell_id, echo).await?;
+        let Some(seen) = link.overview_of(&membership.cell_id).await? else {
             return Err(Outage(format!(
                 "the registry does not know cell {}: run `sluice cell leave --force`, then join again",
                 membership.cell_id
             )));
         };
-        let seen = link.overview_of(&membership.cell_id).await?;
-        self.registry_clock = Some((beat, Instant::now()));
+        if let Some(beat) = beat {
+            self.registry_clock = Some((beat, Instant::now()));
+        }
         self.link = Some(link);
-        Ok((beat, seen))
+        Ok(BeatAnswer { beat, seen })
+    }
+
+    async fn compare(&mut self, is_current: bool) -> Option<String> {
+        let url = self.url.as_ref()?;
+        self.age.look(&self.database, url, is_current).await
     }
 
     /// How old the copy is, by the registry's clock as far as it is known.
@@ -232,19 +264,23 @@ impl RegistryWatch {
     }
 
     fn report(&mut self, membership: &Membership, state: CopyState) {
-        self.metrics.show_cell(state.lag_seconds, state.is_connected);
-        let is_late = state.lag_seconds > LAG_LIMIT;
+        let CopyState { lag_seconds, older, trouble, .. } = state;
+        self.metrics.show_cell(lag_seconds, state.is_connected, older.is_some());
+        let is_late = lag_seconds > LAG_LIMIT;
         let now = Instant::now().into_std();
-        if !is_late && !state.is_broken {
+        if !is_late && !state.is_broken && older.is_none() {
             self.health.worked(now);
             return self.readiness.warn(COMPONENT, None);
         }
-        let why = state.trouble.unwrap_or_else(|| "changes arrive late".to_owned());
-        let why = format!(
-            "the copy of the registry {} is {:.0} s behind: {why}; this cell decides by its copy, and does not know later \
-             revocations",
-            membership.registry, state.lag_seconds
-        );
+        let registry = &membership.registry;
+        let older = older.map(|why| older_registry(registry, &why));
+        let behind = (is_late || state.is_broken).then(|| {
+            let why = trouble.unwrap_or_else(|| "changes arrive late".to_owned());
+            format!("the copy of the registry {registry} is {lag_seconds:.0} s behind: {why}")
+        });
+        let why = older.into_iter().chain(behind).collect::<Vec<_>>().join("; ");
+        let why =
+            format!("{why}; this cell decides by its copy, and does not know later revocations");
         self.health.failed(&why, now);
         self.readiness.warn(COMPONENT, Some(why));
     }

@@ -1,18 +1,21 @@
 //! Whether a registry is older than the copy of it that a cell has: a restored backup, or a clone.
 //!
-//! It compares what a registry never loses by itself: revocations in force, the last change of a device,
-//! and the newest change of all. It reads both sides and changes nothing.
+//! It compares what a registry never loses by itself: the last sign of life of the cell, revocations in
+//! force, the last change of a device, and the newest change of all. Positions in the WAL are not compared:
+//! they differ after a promotion that lost nothing. It reads both sides and changes nothing, except for the
+//! note that the registry is older.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryScalar;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::contents::READ_PATIENCE;
 use super::registry_link::RegistryLink;
 use crate::domain::ports::Outage;
+use crate::store::connection::writer_connection::answer;
 use crate::store::error::StoreError;
 
 /// Rows that are read and compared at once; of the devices, those that changed last.
@@ -21,6 +24,13 @@ const PAGE: i64 = 10_000;
 /// What the copy has and the registry lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Newer {
+    /// The last sign of life of this cell, which a registry never forgets by itself.
+    SignOfLife {
+        /// The one that came back from the registry.
+        here: DateTime<Utc>,
+        /// The one that the registry has.
+        there: DateTime<Utc>,
+    },
     /// Certificates whose revocation is in force.
     Revocations {
         /// How many.
@@ -58,6 +68,11 @@ impl Newer {
     /// The sentence for the operator.
     pub fn sentence(&self) -> String {
         match self {
+            Self::SignOfLife { here, there } => format!(
+                "its last sign of life of this cell is of {}, and that of {} came from it",
+                there.format("%F %T%.3f UTC"),
+                here.format("%F %T%.3f UTC")
+            ),
             Self::Revocations { count, example } => format!(
                 "the copy here has {count} revocations in force that it lacks, such as that of {example}"
             ),
@@ -76,6 +91,36 @@ impl Newer {
             }
         }
     }
+
+    /// Whether a change that is still on its way to the cell may be the cause.
+    pub const fn may_be_on_its_way(&self) -> bool {
+        matches!(self, Self::Change { .. })
+    }
+}
+
+/// The sentence about a registry that is older, for readiness, `status` and the doctor.
+pub fn older_registry(registry: &str, why: &str) -> String {
+    format!(
+        "the registry {registry} is older than the copy here: {why}. Is it a restored backup? Its next changes may not \
+         arrive here"
+    )
+}
+
+/// Notes that the registry is older, until this database joins again.
+pub async fn note_older(pool: &PgPool, why: &str) -> Result<(), Outage> {
+    let query = sqlx::query("UPDATE cell SET older_registry = $1 WHERE older_registry IS NULL");
+    answer(query.bind(why).execute(pool)).await?;
+    Ok(())
+}
+
+/// The same as [`newer_in_cell`], by a connection of the daemon.
+pub async fn newer_in_pool(
+    pool: &PgPool,
+    registry: &mut RegistryLink,
+    schema: &str,
+) -> Result<Option<Newer>, Outage> {
+    let mut here = pool.acquire().await.map_err(StoreError::from)?;
+    compared(&mut here, &mut registry.session.connection, schema).await
 }
 
 /// What `cell` has in `schema` and `registry` lacks. `None`: nothing shows that the registry is older.
@@ -84,8 +129,17 @@ pub async fn newer_in_cell(
     registry: &mut RegistryLink,
     schema: &str,
 ) -> Result<Option<Newer>, Outage> {
+    compared(&mut cell.session.connection, &mut registry.session.connection, schema).await
+}
+
+// --- private helpers ---
+
+async fn compared(
+    here: &mut PgConnection,
+    there: &mut PgConnection,
+    schema: &str,
+) -> Result<Option<Newer>, Outage> {
     let schema = schema.replace('"', "\"\"");
-    let (here, there) = (&mut cell.session.connection, &mut registry.session.connection);
     let compared = async {
         if let Some(found) = revocations(here, there, &schema).await? {
             return Ok(Some(found));
@@ -99,8 +153,6 @@ pub async fn newer_in_cell(
     let compared: Result<_, sqlx::Error> = timeout(READ_PATIENCE, compared).await.map_err(late)?;
     compared.map_err(|error| StoreError::from(error).into())
 }
-
-// --- private helpers ---
 
 async fn revocations(
     here: &mut PgConnection,

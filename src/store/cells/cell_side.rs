@@ -43,7 +43,8 @@ const IS_COPYING: &str = "SELECT EXISTS (SELECT FROM pg_subscription s \
 
 const NOTE_JOINED: &str = "INSERT INTO cell (cell_id, registry, registry_id, subscription) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (single) DO UPDATE SET cell_id = excluded.cell_id, registry = excluded.registry, \
-        registry_id = excluded.registry_id, subscription = excluded.subscription, joined_at = now(), left_at = NULL";
+        registry_id = excluded.registry_id, subscription = excluded.subscription, joined_at = now(), left_at = NULL, \
+        older_registry = NULL";
 
 /// The advisory lock that shows whether two connections lead to one database.
 const SAME_DATABASE_LOCK: i64 = 0x736c_7569_6365_0041;

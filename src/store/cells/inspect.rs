@@ -2,8 +2,10 @@
 //!
 //! It changes nothing, and writes no sign of life.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use super::age::older_registry;
 use super::cell_side::{self, SubscriptionState};
 use super::membership::{self, CellRole, Membership};
 use super::registry_link::RegistryLink;
@@ -90,6 +92,9 @@ async fn check_copy(
 ) -> Result<Vec<Finding>, Outage> {
     let subscription = cell_side::subscription(pool, &membership.subscription).await?;
     let mut findings = judge_subscription(membership, subscription.as_ref());
+    let known = cell_side::echo(pool, &membership.cell_id).await?;
+    let noted = membership.older_registry.as_ref();
+    findings.extend(noted.map(|why| judge_older(membership, why)));
     let Some(url) = url else {
         findings.push(Finding::warning(
             "REGISTRY_URL is not set: the lag of the copy is not measured",
@@ -105,31 +110,48 @@ async fn check_copy(
         Ok(mut link) => {
             let seen = link.overview_of(&membership.cell_id).await;
             link.close().await;
-            findings.push(match seen {
-                Err(Outage(why)) => Finding::warning(why, "check the role of REGISTRY_URL"),
-                Ok(None) => Finding::error(
-                    format!(
-                        "the registry {} does not know cell {}",
-                        membership.registry, membership.cell_id
-                    ),
-                    JOIN_AGAIN,
-                ),
-                Ok(Some(cell)) => match cell.slot_fault() {
-                    Some(fault) => Finding::error(
-                        format!(
-                            "this cell does not receive the registry {}: {fault}",
-                            membership.registry
-                        ),
-                        JOIN_AGAIN,
-                    ),
-                    None => {
-                        Finding::ok(format!("the copy is {} bytes of WAL behind", cell.lag_bytes))
-                    }
-                },
-            });
+            findings.extend(judge_seen(membership, seen, known));
         }
     }
     Ok(findings)
+}
+
+/// What the registry says of this cell. `known` came back from it before.
+fn judge_seen(
+    membership: &Membership,
+    seen: Result<Option<CellOverview>, Outage>,
+    known: Option<DateTime<Utc>>,
+) -> Vec<Finding> {
+    let Membership { cell_id, registry, older_registry, .. } = membership;
+    let cell = match seen {
+        Err(Outage(why)) => return vec![Finding::warning(why, "check the role of REGISTRY_URL")],
+        Ok(None) => {
+            let what = format!("the registry {registry} does not know cell {cell_id}");
+            return vec![Finding::error(what, JOIN_AGAIN)];
+        }
+        Ok(Some(cell)) => cell,
+    };
+    let newer = cell.is_older_than(known).filter(|_| older_registry.is_none());
+    let mut findings: Vec<_> =
+        newer.iter().map(|newer| judge_older(membership, &newer.sentence())).collect();
+    match cell.slot_fault() {
+        Some(fault) => findings.push(Finding::error(
+            format!("this cell does not receive the registry {registry}: {fault}"),
+            JOIN_AGAIN,
+        )),
+        None if findings.is_empty() => findings
+            .push(Finding::ok(format!("the copy is {} bytes of WAL behind", cell.lag_bytes))),
+        None => {}
+    }
+    findings
+}
+
+fn judge_older(membership: &Membership, why: &str) -> Finding {
+    Finding::error(
+        older_registry(&membership.registry, why),
+        "make up at the registry for what it lost, or name the registry that is current; then, in the cell: stop Sluice, \
+         `sluice cell leave --force`, `sluice cell join NAME --replace --yes`, which names what is still missing there",
+    )
 }
 
 fn judge_subscription(membership: &Membership, state: Option<&SubscriptionState>) -> Vec<Finding> {

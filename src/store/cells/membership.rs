@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use crate::domain::ports::Outage;
 use crate::store::connection::writer_connection::answer;
 
-const MEMBERSHIP: &str = "SELECT cell_id, registry, registry_id, subscription, joined_at FROM cell WHERE left_at IS NULL";
+const MEMBERSHIP: &str = "SELECT cell_id, registry, registry_id, subscription, joined_at, older_registry FROM cell WHERE left_at IS NULL";
 
 const HAS_CELLS: &str = "SELECT EXISTS (SELECT FROM cells)";
 
@@ -36,6 +36,8 @@ pub struct Membership {
     pub subscription: String,
     /// When it joined.
     pub joined_at: DateTime<Utc>,
+    /// What showed that the registry is older than this copy.
+    pub older_registry: Option<String>,
 }
 
 /// Reads what this database is.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 
+use super::age::Newer;
 use super::registry_link::RegistryLink;
 use super::{PUBLICATION, REPLICATED};
 use crate::domain::ports::Outage;
@@ -40,7 +41,7 @@ const OVERVIEW: &str = "SELECT c.cell_id, c.slot, c.joined_at, c.seen_at, \
         s.slot_name IS NOT NULL AS has_slot, coalesce(s.active, false) AS is_active, s.wal_status, \
         coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn), 0)::bigint AS held_bytes, \
         coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0)::bigint AS lag_bytes \
-    FROM cells c LEFT JOIN pg_replication_slots s ON s.slot_name = c.slot \
+    FROM cells c LEFT JOIN pg_replication_slots s ON s.slot_name = c.slot AND s.database = current_database() \
     WHERE $1::text IS NULL OR c.cell_id = $1 ORDER BY c.cell_id LIMIT 1000";
 
 /// A slot is created before its cell writes anything: its transaction must not have written.
@@ -56,8 +57,10 @@ const END_SENDER: &str = "SELECT pg_terminate_backend(active_pid) FROM pg_replic
 const ADD: &str = "INSERT INTO cells (cell_id, slot) VALUES ($1, $2) \
     ON CONFLICT (cell_id) DO UPDATE SET slot = excluded.slot, joined_at = now(), seen_at = clock_timestamp()";
 
-const BEAT: &str =
-    "UPDATE cells SET seen_at = clock_timestamp() WHERE cell_id = $1 RETURNING seen_at";
+/// It always grows, also when the clock steps back. A registry whose last one is older than the one that came
+/// back to the cell ($2) was restored: writing there would remove the evidence.
+const BEAT: &str = "UPDATE cells SET seen_at = greatest(clock_timestamp(), seen_at + interval '1 microsecond') \
+    WHERE cell_id = $1 AND ($2::timestamptz IS NULL OR seen_at >= $2) RETURNING seen_at";
 
 /// Facts of the registry's server.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -142,6 +145,12 @@ impl CellOverview {
             _ => None,
         }
     }
+
+    /// Whether the registry has forgotten a sign of life: `echo` came back from it, and was read before.
+    pub fn is_older_than(&self, echo: Option<DateTime<Utc>>) -> Option<Newer> {
+        let (here, there) = (echo?, self.seen_at);
+        (there < here).then_some(Newer::SignOfLife { here, there })
+    }
 }
 
 // === impl RegistryLink ===
@@ -202,10 +211,14 @@ impl RegistryLink {
         Ok(())
     }
 
-    /// Writes the sign of life; its time by the registry's clock. `None` means that the registry does
-    /// not know the cell.
-    pub async fn beat(&mut self, cell_id: &str) -> Result<Option<DateTime<Utc>>, Outage> {
-        let query = sqlx::query_scalar(BEAT).bind(cell_id);
+    /// Writes the sign of life; its time by the registry's clock. `echo` is the last one that came back.
+    /// `None` means that the registry does not know the cell, or that its last one is older than `echo`.
+    pub async fn beat(
+        &mut self,
+        cell_id: &str,
+        echo: Option<DateTime<Utc>>,
+    ) -> Result<Option<DateTime<Utc>>, Outage> {
+        let query = sqlx::query_scalar(BEAT).bind(cell_id).bind(echo);
         Ok(answer(query.fetch_optional(&mut self.session.connection)).await?)
     }
 

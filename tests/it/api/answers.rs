@@ -62,6 +62,19 @@ fn compare(document: &[u8], answers: &Value) -> Output {
     Command::new(validator("python3")).arg(script).args([document, answers]).output().unwrap()
 }
 
+/// As its own registry, as the registry of a cell, and as a cell.
+fn cells(recorder: &Recorder<'_>) {
+    let query = |sql: &str| recorder.api.ca.database.query(sql);
+    recorder.get("/cells", &[]);
+    query("INSERT INTO cells (cell_id, slot) VALUES ('north', 'sluice_north')");
+    recorder.get("/cells", &[]);
+    query(
+        "INSERT INTO cell (cell_id, registry, registry_id, subscription) VALUES ('north', 'reg:5432/sluice', '1/sluice', 'x')",
+    );
+    recorder.get("/cells", &[]);
+    query("DELETE FROM cell; DELETE FROM cells");
+}
+
 fn certificates(recorder: &Recorder<'_>) {
     let one = "/certificates/{certificate}";
     let csr = json!({ "csr": recorder.api.request("dev", "/") });
@@ -79,6 +92,7 @@ fn certificates(recorder: &Recorder<'_>) {
     recorder.get("/certificates?search=ends:soon", &[]);
     recorder.get("/certificates/expiry", &[]);
     recorder.get("/ca", &[]);
+    cells(recorder);
     recorder.get("/crl", &[]);
     recorder.get(one, &[id(&second)]);
     recorder.get(&format!("{one}/revocation"), &[id(&third)]);

@@ -29,7 +29,7 @@ fn a_cell_stores_on_without_its_registry_and_catches_up_after() {
     );
     let why = rig.refused(&["leave", "--yes"]);
     assert!(why.contains("--force"), "{why}");
-    let doctor = doctor(&rig);
+    let doctor = CellRig::doctor(&rig.settings);
     assert!(doctor.contains("this cell decides by its copy"), "{doctor}");
     servers.registry.start();
     rig.registry.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'after')");
@@ -52,13 +52,8 @@ fn the_slot_is_dropped(rig: &CellRig<'_>) {
         trouble.contains("does not exist any longer") && trouble.contains("--replace"),
         "{status}"
     );
-    assert!(doctor(rig).contains("the slot does not exist any longer"));
+    assert!(CellRig::doctor(&rig.settings).contains("the slot does not exist any longer"));
     rig.done(&["leave", "--yes"]);
     rig.done(&["join", "north", "--replace", "--yes", "--wait", "60"]);
     rig.wait_equal("SELECT * FROM devices ORDER BY 1, 2");
-}
-
-fn doctor(rig: &CellRig<'_>) -> String {
-    let output = rig.settings.command(&["doctor", "--output", "json"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
 }

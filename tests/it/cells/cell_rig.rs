@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::support::daemon::Settings;
-use crate::support::database::{Database, Rows};
+use crate::support::database::{Database, Rows, try_query};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::postgres::{PASSWORD, Postgres};
 use crate::support::wait;
@@ -23,6 +23,7 @@ pub struct Servers {
 
 /// A registry with a fleet, and a database that can become its cell.
 pub struct CellRig<'a> {
+    servers_registry: &'a Postgres,
     pub registry: Database<'a>,
     pub cell: Database<'a>,
     pub settings: Settings,
@@ -33,7 +34,12 @@ pub struct CellRig<'a> {
 
 impl Servers {
     pub fn start() -> Self {
-        let registry = [("wal_level", "logical"), ("max_slot_wal_keep_size", "1GB")];
+        Self::keeping("1GB")
+    }
+
+    /// `wal`: what the registry keeps for a cell that is away.
+    pub fn keeping(wal: &str) -> Self {
+        let registry = [("wal_level", "logical"), ("max_slot_wal_keep_size", wal)];
         // A subscription that failed starts again sooner than after 5 s.
         let cell = [("wal_retrieve_retry_interval", "300ms")];
         Self { registry: Postgres::private_with(&registry), cell: Postgres::private_with(&cell) }
@@ -53,7 +59,8 @@ impl<'a> CellRig<'a> {
         let (socket, port) = (servers.cell.socket_dir().display(), servers.cell.port());
         let admin = format!("postgres://postgres@localhost:{port}/{}?host={socket}", cell.name());
         let admin_url_file = settings.dir().write("admin.url", admin);
-        Self { registry, cell, settings, admin_url_file }
+        let servers_registry = &servers.registry;
+        Self { servers_registry, registry, cell, settings, admin_url_file }
     }
 
     /// Runs `sluice cell ..` in the cell.
@@ -107,6 +114,22 @@ impl<'a> CellRig<'a> {
             .set("MQTT_PORT", &broker.port().to_string())
             .set("REQUIRE_TOKEN", "0")
             .set("ADMIN_TOKEN", "admin-token-of-the-tests-0123456789")
+    }
+
+    /// Runs SQL at the registry's server, in another database.
+    pub fn registry_elsewhere(&self, sql: &str) {
+        try_query(self.servers_registry, "postgres", sql).unwrap();
+    }
+
+    /// The settings of a daemon at the registry.
+    pub fn registry_settings(&self, broker: &Mosquitto) -> Settings {
+        Settings::new(broker, &self.registry).set("REQUIRE_TOKEN", "0")
+    }
+
+    /// What the doctor says in the cell, or at the registry.
+    pub fn doctor(settings: &Settings) -> String {
+        let output = settings.command(&["doctor", "--output", "json"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn slots(&self) -> Rows {

@@ -115,6 +115,28 @@ impl Postgres {
         process.wait();
     }
 
+    /// Copies the data of a stopped server, slots and all, as a snapshot of its disk does.
+    pub fn back_up(&self) {
+        assert!(!self.is_running(), "the copy of a running server is no backup");
+        let (data, backup) = (self.dir.path().join("data"), self.dir.path().join("backup"));
+        run_to_end(Command::new("cp").arg("-a").arg(data).arg(backup));
+    }
+
+    /// Puts that copy in place of the data.
+    pub fn restore(&self) {
+        assert!(!self.is_running(), "the data of a running server stays");
+        let data = self.dir.path().join("data");
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::rename(self.dir.path().join("backup"), data).unwrap();
+    }
+
+    /// Starts as a standby that has all changes, and becomes the primary: a new timeline.
+    pub fn start_promoted(&self) {
+        self.dir.write("data/standby.signal", "");
+        self.start();
+        self.admin("SELECT pg_promote()");
+    }
+
     /// Kills the server and each of its processes at once.
     pub fn kill9(&self) {
         let mut process = self.process.lock().unwrap().take().expect("postgres is running");

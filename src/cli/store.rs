@@ -30,9 +30,10 @@ pub enum StoreCommand {
         /// The column that decides the node of a row
         #[arg(long, default_value = "device_id", value_parser = ["device_id"])]
         by: String,
-        /// Parts that the rows are spread over; a few for each node that you will ever have
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
-        shards: u32,
+        /// Parts that the rows are spread over; without it 4 for each node. Choose a few for each node that you
+        /// will ever have: more make each batch more expensive
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+        shards: Option<u32>,
         /// Make the change
         #[arg(long)]
         yes: bool,

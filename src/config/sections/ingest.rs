@@ -111,7 +111,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         (1, 8),
         "lanes",
         "Into how many lanes the devices are divided. Each lane has its own connection to Postgres and its own batches. The messages \
-         of a device stay in order. More than one helps where one connection cannot store all messages and cores are free.",
+         of a device stay in order. More than one helps where one connection cannot store all messages and cores are free. Where Citus \
+         has spread telemetry, a lane has the devices of its nodes.",
     ),
     Setting::whole(
         "FLUSH_INTERVAL_MS",

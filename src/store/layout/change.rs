@@ -16,6 +16,9 @@ use crate::store::registry::audit::{self, Actor, Entry};
 /// How long the change waits for the writers; they wait behind it, and then until it is done.
 const LOCK_PATIENCE: &str = "SET LOCAL lock_timeout = '10s'";
 
+/// Each shard costs every batch a statement of its own; with more of them, rows can move to more nodes.
+const SHARDS_A_NODE: i64 = 4;
+
 /// The nodes that may have rows.
 const NODES: &str = "SELECT count(*) FROM pg_dist_node WHERE isactive AND shouldhaveshards AND noderole = 'primary'";
 
@@ -46,8 +49,8 @@ const ROWS: &str = "SELECT coalesce(sum(greatest(reltuples, pg_stat_get_live_tup
 pub enum LayoutChange {
     /// Spread telemetry over the nodes of Citus, by the device.
     Spread {
-        /// Parts that the rows are spread over.
-        shards: u32,
+        /// Parts that the rows are spread over; `None`: [`SHARDS_A_NODE`] for each node.
+        shards: Option<u32>,
     },
     /// Make telemetry a hypertable of Timescale.
     Hypertable {
@@ -141,8 +144,8 @@ pub async fn plan(database: &Database, change: LayoutChange) -> Result<LayoutPla
     let mut connection = database.pool().acquire().await.map_err(outage)?;
     let statements = match change {
         LayoutChange::Spread { shards } => {
-            refuse_spread(&mut connection, &engine).await?;
-            spread(shards)
+            let nodes = refuse_spread(&mut connection, &engine).await?;
+            spread(shards.map_or(nodes.saturating_mul(SHARDS_A_NODE), i64::from))
         }
         LayoutChange::Hypertable { columnstore } => {
             refuse_hypertable(&mut connection, &engine, columnstore).await?;
@@ -190,7 +193,7 @@ pub async fn apply(
 
 // === the statements ===
 
-fn spread(shards: u32) -> Vec<String> {
+fn spread(shards: i64) -> Vec<String> {
     vec![
         "LOCK TABLE telemetry IN ACCESS EXCLUSIVE MODE".to_owned(),
         format!(
@@ -205,13 +208,15 @@ fn hypertable(before: TelemetryLayout, columnstore: bool, has_reader: bool) -> V
     let mut statements = vec!["LOCK TABLE telemetry IN ACCESS EXCLUSIVE MODE"];
     if before == TelemetryLayout::Partitioned {
         statements.extend([
-            "CREATE TABLE telemetry_next (LIKE telemetry INCLUDING ALL)",
+            "CREATE TABLE telemetry_next (LIKE telemetry INCLUDING ALL EXCLUDING INDEXES)",
             "SELECT create_hypertable('telemetry_next', by_range('time', INTERVAL '1 day'), \
                 create_default_indexes => false)",
             "INSERT INTO telemetry_next SELECT * FROM telemetry",
             "DROP VIEW telemetry_mine",
             "DROP TABLE telemetry",
             "ALTER TABLE telemetry_next RENAME TO telemetry",
+            "CREATE UNIQUE INDEX telemetry_once ON telemetry (tenant_id, device_id, time, message_id)",
+            "CREATE INDEX telemetry_received ON telemetry USING brin (received_at) WITH (autosummarize = on)",
             "COMMENT ON TABLE telemetry IS 'Accepted messages, in chunks by day (UTC) on time; old chunks are \
                 dropped after TELEMETRY_RETENTION_DAYS.'",
         ]);
@@ -238,10 +243,11 @@ fn hypertable(before: TelemetryLayout, columnstore: bool, has_reader: bool) -> V
 
 // === the refusals ===
 
+/// Returns how many nodes take rows.
 async fn refuse_spread(
     connection: &mut PgConnection,
     engine: &StoreEngine,
-) -> Result<(), LayoutRefusal> {
+) -> Result<i64, LayoutRefusal> {
     if engine.layout.is_hypertable() {
         return Err(LayoutRefusal::IsHypertable);
     }
@@ -260,7 +266,7 @@ async fn refuse_spread(
     if prepared == 0 {
         return Err(LayoutRefusal::NoPreparedTransactions);
     }
-    Ok(())
+    Ok(nodes)
 }
 
 async fn refuse_hypertable(

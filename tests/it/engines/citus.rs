@@ -24,7 +24,8 @@ const AWAY: Duration = Duration::from_secs(10);
 /// A daemon on a database whose telemetry was spread.
 fn spread(database: &Database<'_>) -> TestDaemon<Mosquitto, ()> {
     let builder = TestDaemon::builder().broker().on_database(database);
-    let (code, shown) = run(builder.settings(), &["store", "spread", "--shards", "8"]);
+    let (code, shown) = run(builder.settings(), &["store", "spread"]);
+    assert!(shown.to_string().contains("shard_count => 8"), "4 for each of two nodes: {shown}");
     assert_eq!((code, &shown["changed"]), (0, &Value::Bool(false)), "{shown}");
     let status = |settings: &Settings| run(settings, &["store", "status"]).1;
     assert_eq!(status(builder.settings())["layout"], "partitioned");

@@ -72,6 +72,12 @@ async fn on_timescale_messages_are_stored_once_and_a_reader_sees_one_tenant_on_e
     close_open_functions(&database);
     one_of_two_makes_it(builder.settings(), &database);
     assert_eq!(database.value("SELECT count(*) FROM telemetry"), "10000", "the rows moved");
+    let indexes = "SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'telemetry'";
+    assert_eq!(
+        database.value(indexes),
+        "telemetry_once telemetry_received",
+        "as the migrations name them"
+    );
 
     let it = builder.set("COLUMNSTORE_AFTER_DAYS", "2").start_ready();
     let summary = simulate(&it.settings, &["--rate", "0", "--messages", "4000", "--bad", "0.02"]);

@@ -93,7 +93,7 @@ where
     it.check("EST listener", est_listener).await;
     it.check("daemon", async { Ok::<_, Outage>(daemon.await) }).await;
     it.check_broker(config).await;
-    database.try_connection().await;
+    Box::pin(database.try_connection()).await;
     it.check("broker access rules", access_rules::check(config, database)).await;
     it.check("broker isolation", isolation::findings(config)).await;
     it.check_postgres(config, database).await;

@@ -13,8 +13,10 @@ use crate::store::error::StoreError;
 use crate::store::layout::open_functions;
 use crate::store::registry::audit::{self, Actor, Entry};
 
-/// How long the change waits for the writers; they wait behind it, and then until it is done.
-const LOCK_PATIENCE: &str = "SET LOCAL lock_timeout = '10s'";
+/// How long the change waits for the writers; they wait behind it, and then until it is done. A server
+/// whose client is gone would end its statement first, and keep the lock meanwhile.
+const PATIENCE: &str =
+    "SET LOCAL lock_timeout = '10s'; SET LOCAL client_connection_check_interval = '1s'";
 
 /// Each shard costs every batch a statement of its own; with more of them, rows can move to more nodes.
 const SHARDS_A_NODE: i64 = 4;
@@ -167,7 +169,7 @@ pub async fn apply(
     let mut session = database.connect().await.map_err(Outage::from)?;
     let applied = async {
         let mut transaction = session.connection.begin().await?;
-        sqlx::query(LOCK_PATIENCE).execute(&mut *transaction).await?;
+        sqlx::raw_sql(PATIENCE).execute(&mut *transaction).await?;
         for (number, statement) in plan.statements.iter().enumerate() {
             sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut *transaction).await?;
             // A command that held the lock before has perhaps made the same change.

@@ -40,7 +40,7 @@ pub(crate) async fn findings(database: &Database) -> Result<Vec<Finding>, Outage
             ));
         }
     }
-    findings.extend(open_to_each_login(database, &engine).await?);
+    findings.extend(Box::pin(open_to_each_login(database, &engine)).await?);
     if database.columnstore_after_days().is_some() && engine.layout != TelemetryLayout::Columnstore
     {
         findings.push(Finding::warning(

@@ -169,8 +169,7 @@ pub async fn run(
         pulse.clone(),
         readiness.clone(),
     )
-    .showing(settings)
-    .watching_cells(metrics.cells.clone())
+    .showing(settings, metrics.cells.clone())
     .tailing(LiveDesk::new(metrics.live.clone(), stop.clone()));
     let daemon = Daemon {
         config,

@@ -123,16 +123,10 @@ impl Api {
         }
     }
 
-    /// With the settings as displayed.
+    /// With the settings as displayed, and what the watch of the registry finds.
     #[must_use]
-    pub fn showing(self, settings: Vec<Effective>) -> Self {
-        Self { settings: settings.into(), ..self }
-    }
-
-    /// With what the watch of the registry finds.
-    #[must_use]
-    pub fn watching_cells(self, metrics: CellMetrics) -> Self {
-        Self { cell_metrics: Some(metrics), ..self }
+    pub fn showing(self, settings: Vec<Effective>, cells: CellMetrics) -> Self {
+        Self { settings: settings.into(), cell_metrics: Some(cells), ..self }
     }
 
     /// With the decisions of the spine.

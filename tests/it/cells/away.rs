@@ -1,6 +1,9 @@
 //! The registry goes away, and its slot too: the cell stores on, and says what it does not know.
 
+use std::time::Duration;
+
 use super::cell_rig::{CellRig, Servers};
+use crate::support::daemon::Daemon;
 use crate::support::device::Device;
 use crate::support::mosquitto::{Mosquitto, MosquittoOptions};
 use crate::support::wait;
@@ -35,10 +38,10 @@ fn a_cell_stores_on_without_its_registry_and_catches_up_after() {
     rig.registry.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'after')");
     rig.wait_equal("SELECT * FROM devices ORDER BY 1, 2");
     wait::until("the lag is gone", || daemon.metric("sluice_registry_lag_seconds") < 2.0);
-    the_slot_is_dropped(&rig);
+    the_slot_is_dropped(&rig, &daemon);
 }
 
-fn the_slot_is_dropped(rig: &CellRig<'_>) {
+fn the_slot_is_dropped(rig: &CellRig<'_>, daemon: &Daemon) {
     let registry = rig.settings.clone().set("DATABASE_URL", &rig.registry.url());
     let seen =
         String::from_utf8(registry.command(&["cell", "status"]).output().unwrap().stdout).unwrap();
@@ -46,6 +49,11 @@ fn the_slot_is_dropped(rig: &CellRig<'_>) {
     let drop = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots; \
         SELECT pg_drop_replication_slot('sluice_north')";
     wait::until("the slot is dropped", || rig.registry.try_query(drop).is_ok());
+    // At the next sign of life, and not only when the copy is 30 s behind.
+    wait::within(Duration::from_secs(20), "the cell says so", || {
+        let text = daemon.get("/readyz").unwrap().1;
+        if text.contains("does not exist any longer") { Ok(()) } else { Err(text) }
+    });
     let status = rig.status();
     let trouble = status["trouble"].as_str().unwrap();
     assert!(

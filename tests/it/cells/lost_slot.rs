@@ -1,4 +1,4 @@
-//! A cell that is away for longer than `max_slot_wal_keep_size` allows: the registry keeps no more, both
+//! A cell that is away for longer than `max_slot_wal_keep_size` allows: the registry keeps its bound, both
 //! sides say that the slot is lost, and joining again repairs it.
 
 use super::cell_rig::{CellRig, Servers};

@@ -30,6 +30,7 @@ fn a_join_refuses_what_would_overwrite_rows_or_never_work() {
     assert_eq!(named.status.code(), Some(64), "{named:?}");
     assert!(rig.refused(&["status"]).contains("is no cell"));
     assert!(rig.slots().is_empty() && rig.cell.value("SELECT count(*) FROM cell") == "0");
+    the_registry_does_not_join_itself(&rig, &servers);
     let plain = Postgres::shared().database();
     let url = rig.settings.dir().write("plain.url", plain.url());
     let settings = rig.settings.clone().set("REGISTRY_URL_FILE", url.to_str().unwrap());
@@ -37,11 +38,26 @@ fn a_join_refuses_what_would_overwrite_rows_or_never_work() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("wal_level is replica"), "{other:?}");
 }
 
+fn the_registry_does_not_join_itself(rig: &CellRig<'_>, servers: &Servers) {
+    let (socket, port) = (servers.registry.socket_dir().display(), servers.registry.port());
+    let admin =
+        format!("postgres://postgres@localhost:{port}/{}?host={socket}", rig.registry.name());
+    let admin = rig.settings.dir().write("registry_admin.url", admin);
+    let settings = rig.settings.clone().set("DATABASE_URL", &rig.registry.url());
+    let line = ["cell", "join", "north", "--admin-url-file", admin.to_str().unwrap()];
+    let output = settings.command(&line).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("names the database of this cell itself"), "{said}");
+}
+
 #[test]
 fn equal_rows_join_without_a_copy_and_a_cell_leaves_and_comes_back() {
-    let servers = Servers::start();
+    let servers = Servers::keeping("-1");
     let rig = CellRig::new(&servers);
-    rig.join();
+    let unbounded = "max_slot_wal_keep_size is -1";
+    assert!(rig.join().contains(unbounded));
+    let registry = rig.settings.clone().set("DATABASE_URL", &rig.registry.url());
+    assert!(CellRig::doctor(&registry).contains(unbounded));
     assert!(rig.refused(&["join", "south"]).contains("is cell north already"));
     rig.wait_equal("SELECT * FROM devices ORDER BY 1, 2");
     rig.done(&["leave", "--yes"]);

@@ -126,9 +126,7 @@ fn on_citus_a_worker_that_is_away_holds_only_the_lanes_of_its_rows() {
         device.publish_all(&homes.iter().map(|home| to(home, number)).collect::<Vec<_>>());
     }
     let stored = "sluice_messages_total{result=\"stored\"}";
-    wait::until("the other node has all of its rows", || {
-        (it.daemon.metric(stored) - 5.0 * free.len() as f64).abs() < 0.5
-    });
+    it.daemon.wait_metric(stored, 5.0 * f64::from(u32::try_from(free.len()).unwrap()));
     let (code, readyz) = it.daemon.get("/readyz").unwrap();
     assert!(code == 503 && readyz.contains("writer"), "{readyz}");
     nodes.workers[0].start();

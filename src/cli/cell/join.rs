@@ -31,6 +31,9 @@ pub struct JoinArgs {
     /// restored from a backup. They are lost, revocations included
     #[arg(long, requires = "replace")]
     accept_older: bool,
+    /// Join although the registry keeps WAL for a cell that is away until its disk is full
+    #[arg(long)]
+    accept_unbounded: bool,
     /// Run it
     #[arg(long)]
     yes: bool,
@@ -51,6 +54,7 @@ pub async fn run(args: JoinArgs, config: &Config, output: OutputFormat) -> Resul
         admin_source,
         replace: args.replace,
         accept_older: args.accept_older,
+        accept_unbounded: args.accept_unbounded,
     };
     let plan = join::plan(&operator.database, request).await.map_err(failed)?;
     let (sql, copies, registry) = (plan.shown(), plan.copies(), plan.registry().to_owned());

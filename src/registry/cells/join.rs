@@ -37,6 +37,8 @@ pub struct JoinRequest<'a> {
     pub replace: bool,
     /// Whether that also holds where the copy has what the registry lacks.
     pub accept_older: bool,
+    /// Whether the registry may keep WAL for the cell without a bound.
+    pub accept_unbounded: bool,
 }
 
 /// A join whose checks have passed.
@@ -79,6 +81,9 @@ pub async fn plan<'a>(
     }
     let mut registry = RegistryLink::open_registry(request.url).await?;
     let (there, rights) = examine_registry(&mut registry, request.cell_id).await?;
+    if is_unbounded(&there) && !request.accept_unbounded {
+        return refused(format!("{UNBOUNDED}, or add --accept-unbounded"));
+    }
     let mut cell =
         RegistryLink::open(request.admin_url, "the cell's Postgres", request.admin_source).await?;
     let facts = cell.cell_facts().await?;
@@ -120,8 +125,8 @@ pub async fn plan<'a>(
         older_registry: None,
     };
     let makes_publication = !rights.has_publication;
-    let mut warnings = warnings(&there);
-    warnings.extend(lost);
+    let unbounded = is_unbounded(&there).then(|| UNBOUNDED.to_owned());
+    let warnings = unbounded.into_iter().chain(lost).collect();
     Ok(JoinPlan { request, registry, cell, membership, schema, makes_publication, copy, warnings })
 }
 
@@ -253,11 +258,11 @@ async fn examine_registry(
     Ok((there, rights))
 }
 
-fn warnings(there: &RegistryFacts) -> Vec<String> {
-    let is_unbounded = there.keep_megabytes.is_none_or(|megabytes| megabytes < 0);
-    let unbounded = "max_slot_wal_keep_size is -1 at the registry: a cell that is away fills its disk with WAL; \
-        set a bound, such as 50GB, in postgresql.conf there";
-    is_unbounded.then(|| unbounded.to_owned()).into_iter().collect()
+const UNBOUNDED: &str = "max_slot_wal_keep_size is -1 at the registry: a cell that is away fills its disk with WAL, \
+    and Postgres ends there; set a bound, such as 50GB, in postgresql.conf of the registry";
+
+fn is_unbounded(there: &RegistryFacts) -> bool {
+    there.keep_megabytes.is_none_or(|megabytes| megabytes < 0)
 }
 
 /// What a replaced copy loses, because the registry is older. Refused unless that is accepted.

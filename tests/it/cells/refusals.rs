@@ -55,7 +55,10 @@ fn equal_rows_join_without_a_copy_and_a_cell_leaves_and_comes_back() {
     let servers = Servers::keeping("-1");
     let rig = CellRig::new(&servers);
     let unbounded = "max_slot_wal_keep_size is -1";
-    assert!(rig.join().contains(unbounded));
+    let why = rig.refused(&["join", "north", "--yes"]);
+    assert!(why.contains(unbounded) && why.contains("--accept-unbounded"), "{why}");
+    let join = ["join", "north", "--accept-unbounded"];
+    assert!(rig.done(&[&join[..], &["--yes", "--wait", "60"]].concat()).contains(unbounded));
     let registry = rig.settings.clone().set("DATABASE_URL", &rig.registry.url());
     assert!(CellRig::doctor(&registry).contains(unbounded));
     assert!(rig.refused(&["join", "south"]).contains("is cell north already"));
@@ -63,9 +66,9 @@ fn equal_rows_join_without_a_copy_and_a_cell_leaves_and_comes_back() {
     rig.done(&["leave", "--yes"]);
     assert!(rig.slots().is_empty());
     assert_eq!(rig.registry.value("SELECT count(*) FROM cells"), "0");
-    let shown = rig.done(&["join", "north"]);
+    let shown = rig.done(&join);
     assert!(shown.contains("copy_data = false"), "the rows are equal: {shown}");
-    rig.join();
+    rig.done(&[&join[..], &["--yes", "--wait", "60"]].concat());
     rig.registry.query("INSERT INTO devices (tenant_id, device_id) VALUES ('acme', 'late')");
     rig.wait_equal("SELECT * FROM devices ORDER BY 1, 2");
     assert_eq!(
@@ -75,8 +78,8 @@ fn equal_rows_join_without_a_copy_and_a_cell_leaves_and_comes_back() {
     rig.done(&["leave", "--yes"]);
     assert_eq!(rig.cell.value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'cell\\_%'"), "0");
     rig.cell.query("DELETE FROM devices WHERE device_id = 'late'");
-    assert!(rig.refused(&["join", "north"]).contains("51 there"));
-    rig.done(&["join", "north", "--replace", "--yes", "--wait", "60"]);
+    assert!(rig.refused(&join).contains("51 there"));
+    rig.done(&[&join[..], &["--replace", "--yes", "--wait", "60"]].concat());
     rig.wait_equal("SELECT * FROM devices ORDER BY 1, 2");
     let left = "SELECT actor LIKE 'cli:%' FROM audit_log WHERE action = 'cell.leave' LIMIT 1";
     assert_eq!(rig.cell.value(left), "t");

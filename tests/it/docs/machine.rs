@@ -102,7 +102,8 @@ struct StandIn {
 impl Machine {
     pub fn new() -> Self {
         // Cells replicate; the other pages do not notice.
-        let postgres = Postgres::private_with(&[("wal_level", "logical")]);
+        let postgres =
+            Postgres::private_with(&[("wal_level", "logical"), ("max_slot_wal_keep_size", "1GB")]);
         // As it is after the installation: without Sluice's role and database.
         for sql in ["DROP DATABASE prepared", "DROP ROLE sluice_reader", "DROP ROLE sluice"] {
             try_query(&postgres, "postgres", sql).unwrap();

@@ -127,8 +127,10 @@ fn on_citus_a_worker_that_is_away_holds_only_the_lanes_of_its_rows() {
     }
     let stored = "sluice_messages_total{result=\"stored\"}";
     it.daemon.wait_metric(stored, 5.0 * f64::from(u32::try_from(free.len()).unwrap()));
-    let (code, readyz) = it.daemon.get("/readyz").unwrap();
-    assert!(code == 503 && readyz.contains("writer"), "{readyz}");
+    wait::until("the writer of the other lane is named", || {
+        let (code, readyz) = it.daemon.get("/readyz").unwrap();
+        code == 503 && readyz.contains("writer")
+    });
     nodes.workers[0].start();
     database.wait_until("SELECT count(*) FROM telemetry", &(5 * homes.len()).to_string());
     wait::until("all are acknowledged", || it.daemon.metric("sluice_inflight_unacked") < 0.5);

@@ -5,11 +5,19 @@ DECLARE
     layout CONSTANT text := sluice_telemetry_layout();
     chunk text;
     trusted name;
+    former name;
 BEGIN
     PERFORM sluice_make_telemetry_mine();
     GRANT SELECT ON telemetry_mine TO sluice_reader;
     IF layout = 'columnstore' THEN
         REVOKE ALL ON telemetry FROM sluice_reader;
+        -- One that is no longer trusted.
+        FOR former IN SELECT r.rolname FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+            WHERE c.oid = 'telemetry'::regclass AND a.grantee <> c.relowner AND NOT r.rolsuper AND NOT r.rolbypassrls
+                AND pg_has_role(r.oid, 'sluice_reader', 'MEMBER')
+        LOOP
+            EXECUTE format('REVOKE ALL ON telemetry FROM %I', former);
+        END LOOP;
         FOR trusted IN SELECT rolname FROM pg_roles WHERE rolbypassrls AND NOT rolsuper AND pg_has_role(oid, 'sluice_reader', 'MEMBER')
         LOOP
             EXECUTE format('GRANT SELECT ON telemetry TO %I', trusted);

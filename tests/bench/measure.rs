@@ -37,7 +37,7 @@ pub enum Way {
     Tcp,
     /// With two lanes of the writer.
     Lanes,
-    /// With this many lanes, and the processes of Postgres at most 30 % of a core each.
+    /// With this many lanes, and the processes of Postgres at most a fifth of a core each.
     Slowed(usize),
     /// Telemetry lies on an engine, which need not say when a row was committed.
     Engine,

@@ -36,11 +36,12 @@ const LICENSE: &str = "SELECT current_setting('timescaledb.license', true)";
 const HAS_READER: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'sluice_reader')";
 
 /// Roles with a grant of their own. On a hypertable no policy covers the chunks, and a grant on the table
-/// is copied to them; a new table has no grant.
+/// is copied to them; a new table has no grant. A trusted member of sluice_reader gets its grant again.
 const OTHER_READERS: &str = "SELECT string_agg(coalesce(r.rolname, 'PUBLIC'), ', ' ORDER BY r.rolname) \
     FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
     WHERE c.oid = to_regclass('telemetry') AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner \
-        AND r.rolname IS DISTINCT FROM 'sluice_reader' AND r.rolsuper IS NOT TRUE AND r.rolbypassrls IS NOT TRUE";
+        AND r.rolname IS DISTINCT FROM 'sluice_reader' AND r.rolsuper IS NOT TRUE \
+        AND (r.rolbypassrls AND pg_has_role(r.oid, to_regrole('sluice_reader'), 'MEMBER')) IS NOT TRUE";
 
 /// An estimate by the server's statistics: counting a large table takes longer than the change.
 const ROWS: &str = "SELECT coalesce(sum(greatest(reltuples, pg_stat_get_live_tuples(oid))), 0)::bigint FROM pg_class \

@@ -51,9 +51,11 @@ const LEAKS: &str = "SELECT inhrelid::regclass::text FROM pg_inherits \
         AND has_column_privilege('sluice_reader', to_regclass('quarantine_events'), 'token_sha256', 'SELECT')";
 
 /// Postgres takes a function whose arguments fit better before its own: a reader that may create one in the schema has its code run by
-/// the owner of the tables. Everybody may in the schema public of Postgres 14, and of a database that was upgraded from it.
-const MAY_CREATE: &str =
-    "SELECT coalesce(has_schema_privilege('sluice_reader', current_schema(), 'CREATE'), false)";
+/// the owner of the tables. Everybody may in the schema public of Postgres 14, and of a database that was upgraded from it. There Sluice
+/// itself may only by the same grant, so it gets one of its own before.
+const MAY_CREATE: &str = "SELECT format('GRANT CREATE ON SCHEMA %1$I TO %2$I; REVOKE CREATE ON SCHEMA %1$I FROM PUBLIC', \
+        current_schema(), current_user) \
+    WHERE has_schema_privilege('sluice_reader', current_schema(), 'CREATE')";
 
 /// Compares the applied migrations with those of this binary.
 pub async fn migrations(database: &Database, migrate_on_start: bool) -> ServerCheck {
@@ -189,12 +191,14 @@ pub async fn readers(database: &Database) -> ServerCheck {
     let layout = database.read_engine().await?.layout;
     let readers = open_readers::read(database.pool(), layout).await?;
     let mut findings = open_readers::findings(&readers);
-    if answer(sqlx::query_scalar(MAY_CREATE).fetch_one(database.pool())).await? {
-        findings.push(Finding::error(
+    let taken_by: Option<String> =
+        answer(sqlx::query_scalar(MAY_CREATE).fetch_optional(database.pool())).await?;
+    findings.extend(taken_by.map(|statements| {
+        Finding::error(
             "members of sluice_reader may create functions in the schema of Sluice, which its own statements then call",
-            "run \"REVOKE CREATE ON SCHEMA public FROM PUBLIC\" as a superuser, with the name of the schema",
-        ));
-    }
+            format!("run \"{statements}\" as a superuser in this database"),
+        )
+    }));
     let is_open = !findings.is_empty();
     let judged = judge_readers(rows.len(), &open, &unbound, &leaks);
     findings.extend(judged.into_iter().filter(|finding| !is_open || finding.level > Severity::Ok));

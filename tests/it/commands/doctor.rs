@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::support::daemon::Settings;
-use crate::support::database::Database;
+use crate::support::database::{Database, query_at};
 use crate::support::device::Device;
 use crate::support::mosquitto::{self, Mosquitto, MosquittoOptions};
 use crate::support::port;
@@ -305,7 +305,7 @@ fn readers_that_see_too_much_or_nothing_are_said() {
     );
     database.query(&format!(
         "ALTER TABLE device_state DISABLE ROW LEVEL SECURITY; REVOKE SELECT ON audit_log FROM sluice_reader;
-         GRANT SELECT ON {day}, devices TO sluice_reader; GRANT CREATE ON SCHEMA public TO PUBLIC"
+         GRANT SELECT ON {day}, devices TO sluice_reader; ALTER SCHEMA public OWNER TO postgres; GRANT CREATE ON SCHEMA public TO PUBLIC"
     ));
     let settings = settings(&broker, &database);
     let (code, report) = doctor(&settings);
@@ -323,6 +323,14 @@ fn readers_that_see_too_much_or_nothing_are_said() {
         "error",
         &["may create functions", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"],
     );
+    let advice =
+        "GRANT CREATE ON SCHEMA public TO sluice; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+    found(&report, "readers", "error", &[advice]);
+    database.query(advice);
+    // As the keeper makes a day.
+    query_at(&database.url(), "CREATE TABLE made (); DROP TABLE made").unwrap();
+    let (_, closed) = doctor(&settings);
+    assert!(!closed.to_string().contains("may create functions"), "{closed}");
     found(&report, "readers", "warning", &["audit_log", "sluice_bind_reader"]);
     database.query("ALTER ROLE sluice_reader RENAME TO another");
     let (_, report) = doctor(&settings);

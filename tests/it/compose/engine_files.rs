@@ -11,7 +11,9 @@ use crate::support::process::run_to_end;
 
 #[test]
 fn each_engine_replaces_the_image_of_postgres_and_nothing_else() {
-    for (engine, library) in [("citus", "citus"), ("timescale", "timescaledb")] {
+    for (engine, library, version) in
+        [("citus", "citus", "CITUS: \"14.0\""), ("timescale", "timescaledb", "TIMESCALE: \"2.29\"")]
+    {
         let file = format!("compose/engines/{engine}.yml");
         let postgres = service(&parsed_with("", Some(&file)), "postgres");
         for line in [
@@ -19,6 +21,7 @@ fn each_engine_replaces_the_image_of_postgres_and_nothing_else() {
             format!("ENGINE: {engine}"),
             "POSTGRES_IMAGE: postgres:18-trixie".to_owned(),
             "PACKAGES: https://packagecloud.io".to_owned(),
+            version.to_owned(),
             format!("shared_preload_libraries={library}"),
             "user: 999:999".to_owned(),
             "POSTGRES_PASSWORD_FILE: /run/secrets/postgres_password".to_owned(),

@@ -110,6 +110,9 @@ async fn on_timescale_messages_are_stored_once_and_a_reader_sees_one_tenant_on_e
     simulate(&it.settings, &["--rate", "0", "--messages", "1000"]);
 
     doctor_fails_where_readers_see_all(&it, &database);
+    database.query("ALTER ROLE of_all NOBYPASSRLS; SELECT sluice_bind_reader()");
+    let denied = seen(&server, &database, "of_all", "telemetry").unwrap_err();
+    assert!(denied.contains("permission denied"), "it is no longer trusted: {denied}");
 
     let report = both_tables_are_kept(&store, &database).await;
     assert!(report.dropped.iter().all(|name| !name.contains("hyper")), "{report:?}");

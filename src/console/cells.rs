@@ -14,14 +14,14 @@ use super::navigation::NavPage;
 use super::page::{PageError, WebPage};
 use super::state::ConsoleState;
 use super::visit::Visit;
+use crate::domain::caller::CallerRole;
 use crate::http::{CellAuthorityView, CellsView, RegisteredCellView};
+use crate::registry::cells::watch::LAG_LIMIT;
 
 /// The route of the API that has the data.
 const TARGET: &str = "/api/v1/cells";
 /// A cell that was not seen for longer, in seconds, is a warning; as in the alerts.
 const LONG_UNSEEN: f64 = 120.0;
-/// A copy that is behind by more, in seconds, is a fault; as in the alerts.
-const FAR_BEHIND: f64 = 30.0;
 
 /// The page.
 #[derive(Template)]
@@ -37,14 +37,32 @@ pub(crate) fn routes() -> Router<ConsoleState> {
     Router::new().route("/console/cells", get(show))
 }
 
-/// The authorities by whose name a certificate can be ordered; none for a person who may see one tenant only.
-pub(super) async fn authority_names(console: &ConsoleState, visit: &Visit) -> Vec<String> {
-    if visit.person.tenant.is_some() {
-        return Vec::new();
+/// The authorities by whose name a certificate can be ordered.
+#[derive(Debug, Default)]
+pub(super) struct AuthorityChoice {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Why they could not be read.
+    pub fault: Option<String>,
+}
+
+/// The authorities for a form that needs `role`; none for a person who may not send it, or who may see one
+/// tenant only.
+pub(super) async fn authority_choice(
+    console: &ConsoleState,
+    visit: &Visit,
+    role: CallerRole,
+) -> AuthorityChoice {
+    if visit.person.tenant.is_some() || visit.person.role < role {
+        return AuthorityChoice::default();
     }
-    let view = console.api.get::<CellsView>(&visit.person, TARGET).await;
-    let authorities = view.map(|view| view.authorities).unwrap_or_default();
-    authorities.into_iter().map(|authority| authority.name).collect()
+    match console.api.get::<CellsView>(&visit.person, TARGET).await {
+        Ok(CellsView { authorities, authorities_fault: fault, .. }) => {
+            let names = authorities.into_iter().map(|authority| authority.name).collect();
+            AuthorityChoice { names, fault }
+        }
+        Err(fault) => AuthorityChoice { names: Vec::new(), fault: Some(fault.detail) },
+    }
 }
 
 // === private helpers ===
@@ -79,7 +97,7 @@ impl CellsPage {
     }
 
     fn lag_tone(seconds: f64) -> &'static str {
-        if seconds > FAR_BEHIND { "bad" } else { "ok" }
+        if seconds > LAG_LIMIT { "bad" } else { "ok" }
     }
 
     fn seconds(seconds: f64) -> String {

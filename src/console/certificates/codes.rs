@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::console::cells::authority_names;
+use crate::console::cells::{AuthorityChoice, authority_choice};
 use crate::console::filters;
 use crate::console::form::PageForm;
 use crate::console::frame::{Frame, shell_quoted};
@@ -21,6 +21,7 @@ use crate::console::page::{PageError, WebPage};
 use crate::console::query::{PageQuery, segment};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
+use crate::domain::caller::CallerRole;
 use crate::http::{EnrolmentCodeView, MadeEnrolmentCode, PageOf, TenantView};
 
 const CODES: &str = "/console/enrolment-codes";
@@ -37,7 +38,7 @@ struct CodesPage {
     tenant: String,
     codes: Vec<EnrolmentCodeView>,
     /// The authorities of cells that may sign.
-    authorities: Vec<String>,
+    authorities: AuthorityChoice,
     pager: Pager,
 }
 
@@ -105,7 +106,7 @@ pub(super) async fn show(
         (frame.same_by(&command, "GET", &target), page)
     };
     let pager = Pager::new(CODES, &query, page.items.len(), page.next.as_deref());
-    let authorities = authority_names(&console, &visit).await;
+    let authorities = authority_choice(&console, &visit, CallerRole::Admin).await;
     let codes = page.items;
     Ok(WebPage(CodesPage { frame, tenants, tenant, codes, authorities, pager }).into_response())
 }
@@ -141,6 +142,15 @@ pub(super) async fn revoke(
     let back = PageQuery::from([("tenant", form.tenant.as_str())]).href(CODES);
     let notice = Notice::done("The code is revoked. Certificates issued with it stay valid.");
     Ok(Redirected::to(back).with(notice))
+}
+
+// === impl CodesPage ===
+
+impl CodesPage {
+    /// Whether a code on the page, or a new one, names an authority.
+    fn has_authorities(&self) -> bool {
+        !self.authorities.names.is_empty() || self.codes.iter().any(|code| code.authority.is_some())
+    }
 }
 
 // === impl CodeForm ===

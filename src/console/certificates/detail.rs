@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::chain::ChainPart;
 use super::listed::{CERTIFICATES, tone};
 use crate::clock;
-use crate::console::cells::authority_names;
+use crate::console::cells::{AuthorityChoice, authority_choice};
 use crate::console::device_address::device_path;
 use crate::console::filters;
 use crate::console::frame::Frame;
@@ -21,6 +21,7 @@ use crate::console::page::{PageError, WebPage};
 use crate::console::query::{PageQuery, segment};
 use crate::console::state::ConsoleState;
 use crate::console::visit::Visit;
+use crate::domain::caller::CallerRole;
 use crate::http::{ApiFault, RevocationView, ShownCertificateView};
 use crate::pki::crl::RevocationReason;
 use crate::store::certificates::CertificateStatus;
@@ -41,7 +42,7 @@ pub(super) struct CertificatePage {
     device: String,
     of_device: String,
     /// The authorities of cells that may sign a successor.
-    authorities: Vec<String>,
+    authorities: AuthorityChoice,
 }
 
 pub(super) async fn show(
@@ -83,7 +84,7 @@ pub(super) async fn show(
     } else if chain.is_some() {
         frame = frame.same_by("", "GET", &progress);
     }
-    let authorities = authority_names(&console, &visit).await;
+    let authorities = authority_choice(&console, &visit, CallerRole::Operator).await;
     let search = format!("tenant:{} device:{}", row.tenant_id, row.device_id);
     Ok(WebPage(CertificatePage {
         frame,

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::age_check::AgeCheck;
+use super::age_check::{AgeCheck, Arrival};
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
@@ -136,7 +136,9 @@ impl RegistryWatch {
                     Err(_) => {
                         self.link = None;
                         let trouble = Some("the registry did not answer in time".to_owned());
-                        CopyState { lag_seconds: self.age(None), trouble, ..CopyState::default() }
+                        let older = membership.older_registry.clone().or_else(|| self.age.shown());
+                        let lag_seconds = self.age(None);
+                        CopyState { lag_seconds, trouble, older, ..CopyState::default() }
                     }
                 };
                 self.report(&membership, state);
@@ -194,8 +196,8 @@ impl RegistryWatch {
                 }
                 if state.older.is_none() {
                     state.older = match seen.is_older_than(known) {
-                        Some(newer) => Some(newer.sentence()),
-                        None => self.compare(is_current).await,
+                        Some(newer) => Some(self.age.forgot_life(&newer)),
+                        None => self.compare(is_current, seen.lag_bytes).await,
                     };
                 }
                 state.is_connected = is_running;
@@ -213,7 +215,10 @@ impl RegistryWatch {
                         Some("the first copy of the registry is not complete".to_owned());
                 }
             }
-            Err(Outage(why)) => state.trouble = Some(why),
+            Err(Outage(why)) => {
+                state.older = state.older.or_else(|| self.age.shown());
+                state.trouble = Some(why);
+            }
         }
         Ok(state)
     }
@@ -248,9 +253,9 @@ impl RegistryWatch {
         Ok(BeatAnswer { beat, seen })
     }
 
-    async fn compare(&mut self, is_current: bool) -> Option<String> {
+    async fn compare(&mut self, is_current: bool, lag_bytes: i64) -> Option<String> {
         let url = self.url.as_ref()?;
-        self.age.look(&self.database, url, is_current).await
+        self.age.look(&self.database, url, Arrival { is_current, lag_bytes }).await
     }
 
     /// How old the copy is, by the registry's clock as far as it is known.

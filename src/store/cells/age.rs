@@ -15,13 +15,13 @@ use uuid::Uuid;
 use super::contents::READ_PATIENCE;
 use super::registry_link::RegistryLink;
 use crate::domain::ports::Outage;
-use crate::store::connection::writer_connection::answer;
+use crate::store::connection::writer_connection::{WriterConnection, answer};
 use crate::store::error::StoreError;
 
 /// Rows that are read and compared at once; of the devices, those that changed last.
 const PAGE: i64 = 10_000;
 
-/// What the copy has and the registry lacks.
+/// What the copy has and the registry lacks. Of rows, a change that is still on its way may be the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Newer {
     /// The last sign of life of this cell, which a registry never forgets by itself.
@@ -91,11 +91,6 @@ impl Newer {
             }
         }
     }
-
-    /// Whether a change that is still on its way to the cell may be the cause.
-    pub const fn may_be_on_its_way(&self) -> bool {
-        matches!(self, Self::Change { .. })
-    }
 }
 
 /// The sentence about a registry that is older, for readiness, `status` and the doctor.
@@ -114,13 +109,12 @@ pub async fn note_older(pool: &PgPool, why: &str) -> Result<(), Outage> {
 }
 
 /// The same as [`newer_in_cell`], by a connection of the daemon.
-pub async fn newer_in_pool(
-    pool: &PgPool,
+pub(crate) async fn newer_in_session(
+    cell: &mut WriterConnection,
     registry: &mut RegistryLink,
     schema: &str,
 ) -> Result<Option<Newer>, Outage> {
-    let mut here = pool.acquire().await.map_err(StoreError::from)?;
-    compared(&mut here, &mut registry.session.connection, schema).await
+    compared(&mut cell.connection, &mut registry.session.connection, schema).await
 }
 
 /// What `cell` has in `schema` and `registry` lacks. `None`: nothing shows that the registry is older.

@@ -19,12 +19,13 @@ const KEEP_OUT_OF_LOGS: &str = "SELECT set_config(name, value, false) FROM (VALU
         ('pgaudit.log', 'none')) AS quiet (name, value) \
     WHERE has_parameter_privilege(name, 'SET')";
 
-/// A caught error is not logged; the new one has no context that quotes the statement.
+/// From Postgres 18 on, large transactions are applied in parallel unless `streaming` is off; appliers side by side would
+/// reset each other's count of the rows that notify. A caught error is not logged; the new one has no context that quotes the statement.
 const MAKE_FUNCTION: &str = "CREATE FUNCTION pg_temp.sluice_subscribe(name text, url text, publication text, copies boolean) \
     RETURNS void LANGUAGE plpgsql AS $$ \
     BEGIN \
         EXECUTE format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %I \
-            WITH (create_slot = false, slot_name = %L, copy_data = %s)', name, url, publication, name, copies::text); \
+            WITH (create_slot = false, slot_name = %L, streaming = off, copy_data = %s)', name, url, publication, name, copies::text); \
     EXCEPTION WHEN OTHERS THEN \
         RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; \
     END $$";
@@ -59,7 +60,7 @@ impl NewSubscription<'_> {
         let url = url.replace('\'', "''");
         format!(
             "CREATE SUBSCRIPTION {name} CONNECTION '{url}' PUBLICATION {PUBLICATION} \
-             WITH (create_slot = false, slot_name = '{name}', copy_data = {copy})"
+             WITH (create_slot = false, slot_name = '{name}', streaming = off, copy_data = {copy})"
         )
     }
 

@@ -27,7 +27,9 @@ fn a_cell_has_the_rows_of_the_registry_and_hears_each_change() {
     let rig = CellRig::new(&servers);
     let shown = rig.done(&["join", "north"]);
     assert!(
-        shown.contains("CREATE SUBSCRIPTION sluice_north") && shown.contains(":***@"),
+        shown.contains("CREATE SUBSCRIPTION sluice_north")
+            && shown.contains("streaming = off")
+            && shown.contains(":***@"),
         "{shown}"
     );
     assert!(rig.slots().is_empty(), "nothing was changed");

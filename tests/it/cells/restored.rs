@@ -55,7 +55,8 @@ fn a_restored_registry_whose_slot_is_there_is_noticed_and_a_restart_is_not() {
     servers.registry.restore();
     servers.registry.start();
     let began_at = Instant::now();
-    wait::until("the cell notices", || is_older(&daemon));
+    wait::until("the cell notices", || ready_text(&daemon).contains(OLDER));
+    assert!(is_older(&daemon), "the metric is set before the text");
     eprintln!("a restored registry is noticed after {:?}", began_at.elapsed());
     assert_eq!(rig.slots(), [["sluice_north"]], "the subscription goes on");
     let text = ready_text(&daemon);
@@ -102,8 +103,9 @@ fn a_registry_that_was_restored_while_no_sluice_of_the_cell_ran_is_noticed_by_it
     let settings = rig.daemon_settings(&broker);
     let daemon = settings.start();
     daemon.wait_ready();
-    wait::until("the cell notices", || is_older(&daemon));
-    assert!(ready_text(&daemon).contains("devices that changed later in the copy here"));
+    let devices = "devices that changed later in the copy here";
+    wait::until("the cell notices", || ready_text(&daemon).contains(devices));
+    assert!(is_older(&daemon), "the metric is set before the text");
     rig.cell.wait_until("SELECT older_registry LIKE '%acme/pump-3' FROM cell", "t");
     let trouble = rig.status()["trouble"].to_string();
     assert!(trouble.contains("acme/pump-3"), "{trouble}");
@@ -162,7 +164,7 @@ fn a_promotion_that_loses_nothing_and_a_deletion_on_its_way_are_no_restored_regi
     assert_eq!(rig.cell.value("SELECT older_registry FROM cell"), "NULL", "it is not sure");
     rig.cell.query("ALTER SUBSCRIPTION sluice_north ENABLE");
     rig.wait_equal(DEVICES);
-    wait::until("the deletion has arrived", || !is_older(&daemon));
-    assert!(!ready_text(&daemon).contains(OLDER));
+    wait::until("the deletion has arrived", || !ready_text(&daemon).contains(OLDER));
+    assert!(!is_older(&daemon), "the metric is set before the text");
     assert_eq!(rig.cell.value("SELECT older_registry FROM cell"), "NULL");
 }

@@ -43,7 +43,7 @@ pub(super) struct AgeCheck {
 
 /// What has arrived in the copy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
+pub(super) struct CopyArrival {
     /// A sign of life that was sent in this round has come back, so all earlier changes have arrived.
     pub is_current: bool,
     /// How far the slot is behind the WAL. A slot that is in front of it (less than 0) was restored: the
@@ -75,7 +75,7 @@ impl AgeCheck {
         &mut self,
         database: &Database,
         url: &Secret,
-        arrival: Arrival,
+        arrival: CopyArrival,
     ) -> Option<String> {
         self.forgotten = None;
         if self.due_at.is_some_and(|at| at <= Instant::now()) {
@@ -88,7 +88,7 @@ impl AgeCheck {
         self.shown.clone()
     }
 
-    async fn take(&mut self, database: &Database, found: Option<Newer>, arrival: Arrival) {
+    async fn take(&mut self, database: &Database, found: Option<Newer>, arrival: CopyArrival) {
         let Some(found) = found else {
             *self = Self::default();
             return;
@@ -116,9 +116,9 @@ impl AgeCheck {
     }
 }
 
-// === impl Arrival ===
+// === impl CopyArrival ===
 
-impl Arrival {
+impl CopyArrival {
     /// Whether no change that is still on its way can be the cause of a finding.
     const fn excludes_a_lag(self, findings: u32) -> bool {
         self.is_current
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_only_behind_is_not_noted() {
-        let arrival = |is_current, lag_bytes| Arrival { is_current, lag_bytes };
+        let arrival = |is_current, lag_bytes| CopyArrival { is_current, lag_bytes };
         assert!(!arrival(false, 1).excludes_a_lag(u32::MAX));
         assert!(!arrival(false, 0).excludes_a_lag(PATIENT_FINDINGS - 1));
         assert!(arrival(false, 0).excludes_a_lag(PATIENT_FINDINGS));

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::age_check::{AgeCheck, Arrival};
+use super::age_check::{AgeCheck, CopyArrival};
 use crate::config::secret::Secret;
 use crate::domain::ports::Outage;
 use crate::domain::time::{Clock, Timestamp};
@@ -255,7 +255,7 @@ impl RegistryWatch {
 
     async fn compare(&mut self, is_current: bool, lag_bytes: i64) -> Option<String> {
         let url = self.url.as_ref()?;
-        self.age.look(&self.database, url, Arrival { is_current, lag_bytes }).await
+        self.age.look(&self.database, url, CopyArrival { is_current, lag_bytes }).await
     }
 
     /// How old the copy is, by the registry's clock as far as it is known.

@@ -78,7 +78,7 @@ fn times(registry: String, cell: String) -> Vec<Duration> {
 
 fn a_mass_change_is_few_notifications(rig: &CellRig<'_>) {
     let (registry, cell) = (rig.registry.url(), rig.cell.url());
-    let (few, whole) = block_on(async move {
+    let (few, whole, tenants) = block_on(async move {
         let mut listener = PgListener::connect(&cell).await.unwrap();
         listener.listen("sluice_invalidate").await.unwrap();
         let mut changer = PgConnection::connect(&registry).await.unwrap();
@@ -91,10 +91,20 @@ fn a_mass_change_is_few_notifications(rig: &CellRig<'_>) {
             few += 1;
             whole += usize::from(listener.recv().await.unwrap().payload() == "acme/*");
         }
-        (few, whole)
+        let add = "INSERT INTO tenants (tenant_id, name) SELECT 'many-' || i, '' FROM generate_series(1, 500) i";
+        changer.execute(add).await.unwrap();
+        changer.execute("UPDATE tenants SET name = 'B' WHERE tenant_id = 'acme'").await.unwrap();
+        let mut tenants = 0;
+        while listener.recv().await.unwrap().payload() != "acme/*" {
+            tenants += 1;
+        }
+        (few, whole, tenants)
     });
     assert!(few <= 110 && whole == 2, "{few} notifications");
+    assert_eq!(tenants, 101, "each of 100, and one of all");
     rig.registry.query("DELETE FROM devices WHERE device_id LIKE 'many-%'");
+    rig.registry.query("DELETE FROM tenants WHERE tenant_id LIKE 'many-%'");
+    rig.wait_equal("SELECT count(*) FROM tenants");
     rig.wait_equal("SELECT count(*) FROM devices");
 }
 

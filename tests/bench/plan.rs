@@ -260,11 +260,6 @@ fn at_full_rate_targets(measured: &Measured) -> Vec<Target> {
             0.7,
         ),
         least("rate of two lanes, of one", ratio(measured, SLOWED_TWO, SLOWED_ONE, rate), 1.5),
-        most(
-            "own CPU of two lanes, of one",
-            ratio(measured, SLOWED_TWO, SLOWED_ONE, |round| round.own),
-            1.1,
-        ),
     ]
 }
 

@@ -107,9 +107,13 @@ fn limit(server: u32, ends: &AtomicBool) {
         thread::sleep(TICK);
         let passed = looked.elapsed();
         looked = Instant::now();
-        limited.values_mut().for_each(|process| process.look(passed));
+        for process in limited.values_mut() {
+            process.look(passed);
+        }
     }
-    limited.values().for_each(|process| process.signal(Signal::CONT));
+    for process in limited.values() {
+        process.signal(Signal::CONT);
+    }
 }
 
 /// CPU time of a process by the clock of the scheduler: that of `stat` has steps of 10 ms.

@@ -18,6 +18,7 @@ const MAX_NAME: usize = 40;
 
 /// What joins what.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct JoinArgs {
     /// The name of this cell: lower-case letters, digits and underscores
     #[arg(value_name = "NAME", value_parser = read_name)]

@@ -36,7 +36,8 @@ const LICENSE: &str = "SELECT current_setting('timescaledb.license', true)";
 const HAS_READER: &str = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'sluice_reader')";
 
 /// Roles with a grant of their own. On a hypertable no policy covers the chunks, and a grant on the table
-/// is copied to them; a new table has no grant. A trusted member of sluice_reader gets its grant again.
+/// is copied to them; a new table has no grant. A trusted member of `sluice_reader` gets its grant
+/// again.
 const OTHER_READERS: &str = "SELECT string_agg(coalesce(r.rolname, 'PUBLIC'), ', ' ORDER BY r.rolname) \
     FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
     WHERE c.oid = to_regclass('telemetry') AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner \

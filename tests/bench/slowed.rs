@@ -16,7 +16,7 @@ use crate::stage::Stage;
 /// The share of a core that a process gets.
 const SHARE: f64 = 0.2;
 
-/// How often the processes are looked at, and how often they are listed anew.
+/// How often the processes are looked at, and how often they are listed again.
 const TICK: Duration = Duration::from_millis(2);
 const LISTED_EVERY: Duration = Duration::from_secs(1);
 

@@ -110,15 +110,19 @@ async fn on_timescale_messages_are_stored_once_and_a_reader_sees_one_tenant_on_e
     simulate(&it.settings, &["--rate", "0", "--messages", "1000"]);
 
     doctor_fails_where_readers_see_all(&it, &database);
-    database.query("ALTER ROLE of_all NOBYPASSRLS; SELECT sluice_bind_reader()");
-    let denied = seen(&server, &database, "of_all", "telemetry").unwrap_err();
-    assert!(denied.contains("permission denied"), "it is no longer trusted: {denied}");
+    a_login_that_is_no_longer_trusted_loses_its_grant(&server, &database);
 
     let report = both_tables_are_kept(&store, &database).await;
     assert!(report.dropped.iter().all(|name| !name.contains("hyper")), "{report:?}");
     let report = maintain(store.pool(), KEEP_TEN, in_days(9)).await.unwrap();
     assert!(report.failed.is_empty() && !report.dropped.is_empty(), "{report:?}");
     assert_eq!(database.value(old), "0", "the chunk past its retention is gone");
+}
+
+fn a_login_that_is_no_longer_trusted_loses_its_grant(server: &Postgres, database: &Database<'_>) {
+    database.query("ALTER ROLE of_all NOBYPASSRLS; SELECT sluice_bind_reader()");
+    let denied = seen(server, database, "of_all", "telemetry").unwrap_err();
+    assert!(denied.contains("permission denied"), "{denied}");
 }
 
 /// Two commands that wait for the same lock: one makes the hypertable, the other changes nothing.

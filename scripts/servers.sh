@@ -150,6 +150,7 @@ clear_stale_postgres() {
 # Starts Postgres; its process id is in POSTGRES, its log is postgres.log.
 start_postgres() {
     start_server postgres 5432
+    # shellcheck disable=SC2034  # for those who source this
     POSTGRES=$LAUNCHED
 }
 
